@@ -1,0 +1,1 @@
+"""The command line: `app` and one small file a command."""

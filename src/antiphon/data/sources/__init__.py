@@ -1,0 +1,1 @@
+"""One file, one source: each gives a Hugging Face `Dataset` of rows."""

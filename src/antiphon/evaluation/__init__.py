@@ -1,0 +1,1 @@
+"""Numbers for tables: embeddings and callables in, measures out; never a learner."""

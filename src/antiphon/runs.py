@@ -1,0 +1,177 @@
+"""The folder of one run: its resolved config, seed, versions, metrics, checkpoints and result.
+
+A run is named by its recipe, its seed and a hash of what differs from the recipe's defaults, so that the same
+config finds the same folder, and resumes what it finds there.
+
+    runs/clip-1f0c9a2e-seed0/
+        config.yaml    every field, resolved        run.json      seed, what differs, versions, git commit
+        metrics.jsonl  one JSON object a line       result.json   the measures, written when the recipe ends
+        checkpoints/   step folders                 quarantine.jsonl   inputs left out, with reasons
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from antiphon.config import Config
+
+Measures = dict[str, float]
+"""What a recipe's `run` returns: named numbers, for tables, claims and cards."""
+
+_PACKAGES = ("antiphon", "torch", "transformers", "datasets", "accelerate", "numpy")
+
+
+class RunError(RuntimeError):
+    """A run folder that cannot be used, in one line."""
+
+
+class Run:
+    """The folder of one run.
+
+    Args:
+        folder: created where absent; its parents too.
+        config: the recipe's resolved config.
+        recipe: the recipe's name.
+        seed: where every randomness of the run comes from.
+
+    Raises:
+        RunError: the folder holds a run of another config or seed, or cannot be written.
+    """
+
+    def __init__(self, folder: str | Path, config: Config, *, recipe: str = "run", seed: int = 0) -> None:
+        self.folder = Path(folder)
+        self.config = config
+        self.recipe = recipe
+        self.seed = seed
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._claim_folder()
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be written ({error.strerror}): choose another with --runs") from None
+
+    @classmethod
+    def of(cls, recipe: str, config: Config, *, seed: int = 0, root: str | Path = "runs") -> Run:
+        """The run of this recipe, config and seed below `root`: the same arguments find the same folder."""
+        return cls(Path(root) / f"{recipe}-{config.fingerprint()}-seed{seed}", config, recipe=recipe, seed=seed)
+
+    def lock(self) -> FileLock:
+        """A lock to hold while training: a second process on the same folder is told so at once."""
+        return _RunLock(self.folder / ".lock", timeout=0)
+
+    def log(self, step: int, **values: float) -> None:
+        """Append one line to `metrics.jsonl`."""
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def metrics(self) -> list[dict[str, float]]:
+        """The logged lines, oldest first; a last line that a crash cut off is dropped."""
+        path = self.folder / "metrics.jsonl"
+        return read_jsonl(path) if path.exists() else []
+
+    def rewind(self, step: int) -> None:
+        """Drop logged lines after `step`: what a resumed run is about to log again."""
+        kept = [line for line in self.metrics() if line["step"] <= step]
+        write_atomically(self.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+
+    def quarantine(self, column: str, row: str, reason: str) -> None:
+        """Note an input that was left out, with the reason."""
+        with (self.folder / "quarantine.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"column": column, "row": row, "reason": reason}, ensure_ascii=False) + "\n")
+
+    @property
+    def result(self) -> Measures | None:
+        """The measures of a run that has ended, else None."""
+        path = self.folder / "result.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def finish(self, measures: Mapping[str, float]) -> Measures:
+        """Keep the measures; a run that has a result need not run again."""
+        write_atomically(self.folder / "result.json", json.dumps(dict(measures), indent=1) + "\n")
+        return dict(measures)
+
+    def _claim_folder(self) -> None:
+        described = {"recipe": self.recipe, "seed": self.seed, "changed": self.config.changed()}
+        path = self.folder / "run.json"
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if {key: found.get(key) for key in described} != json.loads(json.dumps(described)):
+                raise RunError(
+                    f"{self.folder} holds another run (recipe {found.get('recipe')}, seed {found.get('seed')}, "
+                    f"changed {found.get('changed')}): choose another folder, or delete this one"
+                )
+            return
+        (self.folder / "config.yaml").write_text(self.config.to_yaml(), encoding="utf-8")
+        described |= {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
+            "commit": git_commit(),
+        }
+        write_atomically(path, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+
+
+class _RunLock(FileLock):
+    def acquire(self, *args: Any, **kwargs: Any) -> Any:
+        """Take the lock, or say who holds the folder."""
+        try:
+            return super().acquire(*args, **kwargs)
+        except Timeout:
+            folder = Path(self.lock_file).parent
+            raise RunError(f"{folder}: another process is training here: wait for it, or change the seed") from None
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSONL file; a last line that a crash cut off is dropped, any other bad line is an error."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    objects = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            objects.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number < len(lines):
+                raise RunError(f"{path}:{number} is not JSON: {line[:60]!r}") from None
+    return objects
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write beside, flush to disk, rename: a reader sees the old text or the new, never half."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def versions() -> dict[str, str]:
+    """Python, platform, and the packages whose versions change numbers."""
+    found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree that runs, `+changes` if it is dirty; None outside a git checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = _git(here, "rev-parse", "--short=12", "HEAD")
+        return commit + ("+changes" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,1 @@
+"""Moves parameters: learner, loop, schedule, checkpoints."""
