@@ -64,6 +64,17 @@ class Run:
         """The run of this recipe, config and seed below `root`: the same arguments find the same folder."""
         return cls(Path(root) / f"{recipe}-{config.fingerprint()}-seed{seed}", config, recipe=recipe, seed=seed)
 
+    def seed_all(self) -> None:
+        """Seed torch, numpy and Python's `random` from the run's seed: a recipe's first line, before weights are drawn."""
+        import random
+
+        import numpy as np
+        import torch
+
+        random.seed(self.seed)
+        np.random.seed(self.seed)  # noqa: NPY002  (what libraries draw from)
+        torch.manual_seed(self.seed)
+
     def lock(self) -> FileLock:
         """A lock to hold while training: a second process on the same folder is told so at once."""
         return _RunLock(self.folder / ".lock", timeout=0)

@@ -77,3 +77,7 @@ class Encoded:
 def length_mask(lengths: Int[Tensor, " b"], size: int) -> Bool[Tensor, "b t"]:
     """True at the first `lengths[i]` of `size` positions of row i."""
     return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
+
+
+class InputCut(UserWarning):
+    """An input was longer than its encoder takes, and was cut: never done without this warning."""

@@ -1,0 +1,85 @@
+"""Sound encoders: CLAP and AST from `transformers`. A log-mel encoder from scratch is `speech.MelSpeech(signal="audio")`.
+
+A recording is cut into windows of the model's own length, the last one padded as its feature extractor pads, and each window
+is one token: nothing is cropped at random, so the same recording always gives the same vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from transformers import AutoFeatureExtractor, AutoModel
+
+from antiphon.decode import decode_audio
+from antiphon.encoders import Encoder
+from antiphon.encoders.pooling import masked_mean
+from antiphon.types import Encoded, Padded, length_mask
+
+
+class WindowedAudio(Encoder):
+    """CLAP's audio tower or AST, one vector a window.
+
+    Args:
+        name: a hub id or a local folder of a CLAP or an AST model.
+    """
+
+    signal = "audio"
+
+    def __init__(self, name: str | Path) -> None:
+        super().__init__()
+        self.extractor = AutoFeatureExtractor.from_pretrained(name)
+        model = AutoModel.from_pretrained(name, use_safetensors=True)
+        self.model = getattr(model, "audio_model", model)
+        self.is_clap = self.model.config.model_type.startswith("clap")
+        if not self.is_clap and self.model.config.model_type != "audio-spectrogram-transformer":
+            raise ValueError(f"{name} is a {self.model.config.model_type} model: wanted CLAP or AST")
+        self.width = int(self.model.config.hidden_size)
+        self.rate = int(self.extractor.sampling_rate)
+        frames = self.extractor.nb_max_samples if self.is_clap else self.extractor.max_length * self.rate // 100
+        self.window = int(frames)
+
+    def collate(self, items: Sequence[Any]) -> Padded:
+        """Recordings to features `(B, windows, ...)`."""
+        cut = [[] if item is None else self._windows(decode_audio(item, self.rate)) for item in items]
+        features = [[self._features(window) for window in windows] for windows in cut]
+        shape = self._features(torch.zeros(self.window)).shape
+        values = torch.zeros(len(items), max([1, *(len(row) for row in features)]), *shape)
+        for row, windows in zip(values, features, strict=True):
+            for at, window in enumerate(windows):
+                row[at] = window
+        return Padded(values, torch.tensor([len(row) for row in features], dtype=torch.int64))
+
+    def forward(self, batch: Padded) -> Encoded:
+        """Features to one vector a window; a recording's vector is the mean of its windows'."""
+        count = batch.values.shape[1]
+        flat = batch.values.flatten(0, 1)
+        if self.is_clap:
+            longer = torch.zeros(len(flat), 1, dtype=torch.bool, device=flat.device)
+            pooled = self.model(input_features=flat, is_longer=longer).pooler_output
+        else:
+            pooled = self.model(input_values=flat).pooler_output
+        tokens = pooled.unflatten(0, (-1, count))
+        mask = length_mask(batch.lengths, count)
+        return Encoded(tokens, mask, masked_mean(tokens, mask))
+
+    def save(self, folder: Path) -> None:
+        """A `transformers` folder."""
+        self.model.save_pretrained(folder)
+        self.extractor.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        return cls(folder)
+
+    def _windows(self, wave: Tensor) -> list[Tensor]:
+        return list(wave.split(self.window))
+
+    def _features(self, window: Tensor) -> Tensor:
+        out = self.extractor(window.numpy(), sampling_rate=self.rate, return_tensors="pt")
+        features: Tensor = out["input_features" if self.is_clap else "input_values"][0]
+        return features

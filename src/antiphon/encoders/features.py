@@ -1,0 +1,207 @@
+"""Features of frozen encoders, computed once: a cache on disk, and an encoder whose items are already encoded.
+
+The cache is one safetensors file of float16 vectors for each encoder fingerprint and set of inputs' content hashes that were
+added together; nothing is computed twice for the same bytes and weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from antiphon.decode import BadInput
+from antiphon.encoders import Encoder
+from antiphon.encoders.pooling import masked_mean
+from antiphon.types import Encoded, Padded
+
+
+class Features(Encoder):
+    """An encoder of items that are encoded already: `(T, D)` tensors, as `encode_once` gives them.
+
+    It stands in a learner in the place of the frozen encoder that made them.
+
+    Args:
+        width: D of the items.
+        signal: the signal of the encoder that made them.
+    """
+
+    def __init__(self, width: int, *, signal: str) -> None:
+        super().__init__()
+        self.width, self.signal = width, signal
+
+    def collate(self, items: Sequence[Any]) -> Padded:
+        """Pad `(T, D)` tensors; None becomes length zero."""
+        lengths = torch.tensor([0 if item is None else len(item) for item in items], dtype=torch.int64)
+        values = torch.zeros(len(items), max([1, *lengths.tolist()]), self.width)
+        for row, item in zip(values, items, strict=True):
+            if item is not None:
+                row[: len(item)] = item
+        return Padded(values, lengths)
+
+    def forward(self, batch: Padded) -> Encoded:
+        """Hand the vectors on."""
+        return Encoded(batch.values, batch.mask, masked_mean(batch.values, batch.mask))
+
+    def save(self, folder: Path) -> None:
+        """Its two settings."""
+        (folder / "encoder.json").write_text(json.dumps({"width": self.width, "signal": self.signal}), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        kept = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        return cls(kept["width"], signal=kept["signal"])
+
+
+def fingerprint(encoder: Encoder, *extra: str) -> str:
+    """Sixteen hex digits of an encoder's class, weights and settings: what its cached features are filed under."""
+    digest = hashlib.sha256(type(encoder).__name__.encode())
+    for name, value in sorted(encoder.state_dict().items()):
+        digest.update(name.encode() + str(tuple(value.shape)).encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    for word in (str(encoder.width), *extra):
+        digest.update(word.encode())
+    return digest.hexdigest()[:16]
+
+
+def content_key(item: Any) -> str:
+    """A hash of what an item holds: a text, a file's bytes, a decoded array or picture."""
+    if isinstance(item, dict):
+        item = item["bytes"] if item.get("bytes") is not None else item["path"]
+        item = Path(item) if isinstance(item, str) else item
+    if isinstance(item, Path):
+        item = item.read_bytes()
+    if isinstance(item, str):
+        item = item.encode("utf-8")
+    if isinstance(item, Tensor):
+        item = item.contiguous().numpy()
+    data = item if isinstance(item, bytes) else item.tobytes()
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+class FeatureCache:
+    """Features on disk by encoder fingerprint and content hash.
+
+    Args:
+        folder: one sub-folder for each fingerprint is made here.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self, fingerprint: str) -> dict[str, Tensor]:
+        """Every cached feature of an encoder; a torn file is removed, and its features are computed again."""
+        found: dict[str, Tensor] = {}
+        for path in sorted((self.folder / fingerprint).glob("*.safetensors")):
+            try:
+                found |= _unpack(path)
+            except (SafetensorError, KeyError, ValueError) as error:
+                warnings.warn(f"{path} is torn ({error}): removed, its features are computed again", stacklevel=2)
+                path.unlink()
+        return found
+
+    def add(self, fingerprint: str, features: dict[str, Tensor]) -> None:
+        """Write new features as one file, beside and renamed: readers never see half of it."""
+        if not features:
+            return
+        folder = self.folder / fingerprint
+        folder.mkdir(parents=True, exist_ok=True)
+        keys = sorted(features)
+        name = hashlib.blake2b("".join(keys).encode(), digest_size=8).hexdigest()
+        beside = folder / f".{name}.{os.getpid()}"
+        lengths = torch.tensor([len(features[key]) for key in keys])
+        packed = {"values": torch.cat([features[key] for key in keys]), "lengths": lengths}
+        save_file(packed, beside, metadata={"keys": json.dumps(keys)})
+        beside.replace(folder / f"{name}.safetensors")
+
+
+@torch.inference_mode()
+def encode_once(
+    encoder: Encoder,
+    items: Sequence[Any],
+    cache: FeatureCache,
+    *,
+    pool: int = 1,
+    batch_size: int = 32,
+    size: Callable[[Any], float] | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+    refused: Callable[[int, BadInput], None] | None = None,
+) -> list[Tensor | None]:
+    """The float16 tokens `(T, D)` of each item by a frozen encoder, from the cache where they are there.
+
+    Args:
+        encoder: put into eval mode.
+        items: as `encoder.collate` takes them; None stays None.
+        cache: where features are kept.
+        pool: means over this many neighbouring tokens are kept (0: one mean over the whole item).
+        batch_size: items to encode at once.
+        size: a cheap size of an item (seconds, bytes) to batch like with like.
+        progress: called with the number of items done since the last call.
+        refused: called with the place and the error of an item that cannot be decoded (it becomes None);
+            without it such an item raises.
+    """
+    encoder.eval()
+    name = fingerprint(encoder, f"pool={pool}")
+    cached = cache.read(name)
+    keys = [None if item is None else content_key(item) for item in items]
+    missing = {key: at for at, key in reversed(list(enumerate(keys))) if key is not None and key not in cached}
+    progress(len(items) - len(missing))
+    order = sorted(missing.values(), key=lambda at: (size(items[at]) if size else 0, at))
+    fresh: dict[str, Tensor] = {}
+    try:
+        for at in range(0, len(order), batch_size):
+            places = order[at : at + batch_size]
+            for place, tokens in _encode(encoder, items, places, pool, refused):
+                fresh[str(keys[place])] = tokens
+            progress(len(places))
+    finally:  # what an interrupt leaves is kept: the next call goes on from here
+        cache.add(name, fresh)
+    cached |= fresh
+    return [None if key is None else cached.get(key) for key in keys]
+
+
+def _encode(
+    encoder: Encoder,
+    items: Sequence[Any],
+    places: list[int],
+    pool: int,
+    refused: Callable[[int, BadInput], None] | None,
+) -> Iterator[tuple[int, Tensor]]:
+    try:
+        batch = encoder.collate([items[place] for place in places])
+    except BadInput as error:
+        if len(places) > 1:
+            for place in places:
+                yield from _encode(encoder, items, [place], pool, refused)
+        elif refused is None:
+            raise
+        else:
+            refused(places[0], error)
+        return
+    encoded = encoder(batch)
+    for place, tokens, mask in zip(places, encoded.tokens, encoded.mask, strict=True):
+        yield place, pooled(tokens[mask], pool).half()
+
+
+def pooled(tokens_TD: Tensor, pool: int) -> Tensor:
+    """Means over runs of `pool` neighbouring tokens, the last run as long as it is; `pool=0`: over all of them."""
+    if pool == 1:
+        return tokens_TD
+    return torch.stack([run.mean(0) for run in tokens_TD.split(pool or len(tokens_TD))])
+
+
+def _unpack(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        keys = json.loads(file.metadata()["keys"])
+        values, lengths = file.get_tensor("values"), file.get_tensor("lengths")
+    return dict(zip(keys, values.split(lengths.tolist()), strict=True))

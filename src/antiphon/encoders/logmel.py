@@ -1,0 +1,97 @@
+"""Log-mel front ends, batched, in torch: the Whisper and the Kaldi conventions.
+
+Axes: B clips, S samples, T frames, F FFT bins, M mel bands. Each clip's frames depend on that clip's samples only, so
+that a clip gives the same frames alone or in a batch. Oracles: the feature extractors of `transformers`.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from antiphon.types import Padded, length_mask
+
+RATE = 16_000
+HOP = 160
+
+
+def whisper_logmel(clips: Padded, *, bands: int = 80) -> Padded:
+    """Whisper's log10-mel at 100 frames a second, `(B, T, M)`; silence beyond the clip is left out.
+
+    25 ms periodic Hann windows centred on multiples of 10 ms, Slaney mel bands to 8 kHz, a floor 8 (80 dB) below the
+    clip's maximum, then `(x + 4) / 4` (Radford et al. 2022, section 2.2). Frames equal those of a clip padded to
+    30 s, as far as the clip reaches.
+    """
+    waves_BS, size = clips.values, 400
+    left = torch.nn.functional.pad(waves_BS[:, None], (size // 2, 0), mode="reflect" if waves_BS.shape[1] > 200 else "constant")
+    padded = torch.nn.functional.pad(left[:, 0], (0, size))
+    lengths = (clips.lengths + HOP - 1) // HOP
+    count = int(lengths.max().clamp(min=1))
+    frames_BTS = padded.unfold(1, size, HOP)[:, :count]
+    window = torch.hann_window(size, device=waves_BS.device, dtype=waves_BS.dtype)
+    power_BTF = torch.fft.rfft(frames_BTS * window, n=size).abs().square()
+    mel_BTM = power_BTF @ mel_filters(bands, size, "slaney").to(power_BTF)
+    log_BTM = mel_BTM.clamp(min=1e-10).log10()
+    mask_BT1 = length_mask(lengths, count)[:, :, None]
+    top_B11 = log_BTM.masked_fill(~mask_BT1, -math.inf).amax((1, 2), keepdim=True)
+    log_BTM = (torch.maximum(log_BTM, top_B11 - 8.0) + 4.0) / 4.0
+    return Padded(torch.where(mask_BT1, log_BTM, 0.0), lengths)
+
+
+def kaldi_fbank(clips: Padded, *, bands: int = 80) -> Padded:
+    """Kaldi's log-mel filter banks at 100 frames a second, `(B, T, M)`, for samples in [-1, 1].
+
+    25 ms Povey windows, mean removed, pre-emphasis 0.97, 512-point FFT, HTK mel bands from 20 Hz to 8 kHz (in the mel domain),
+    natural log; no dither. Only whole windows give a frame (`snip_edges`); a shorter clip gives one, zero-padded.
+    """
+    size = 400
+    waves_BS = clips.values * 32768.0
+    lengths = torch.where(clips.lengths > 0, ((clips.lengths - size) // HOP + 1).clamp(min=1), 0)
+    count = int(lengths.max().clamp(min=1))
+    need = (count - 1) * HOP + size
+    waves_BS = torch.nn.functional.pad(waves_BS, (0, max(0, need - waves_BS.shape[1])))
+    frames_BTS = waves_BS.unfold(1, size, HOP)[:, :count]
+    frames_BTS = frames_BTS - frames_BTS.mean(2, keepdim=True)
+    before = torch.cat([frames_BTS[:, :, :1], frames_BTS[:, :, :-1]], dim=2)
+    window = torch.hann_window(size, periodic=False, device=waves_BS.device, dtype=waves_BS.dtype).pow(0.85)
+    power_BTF = torch.fft.rfft((frames_BTS - 0.97 * before) * window, n=512).abs().square()
+    mel_BTM = power_BTF @ mel_filters(bands, 512, "kaldi").to(power_BTF)
+    log_BTM = mel_BTM.clamp(min=torch.finfo(torch.float32).eps).log()
+    return Padded(log_BTM * length_mask(lengths, count)[:, :, None], lengths)
+
+
+@lru_cache(maxsize=8)
+def mel_filters(bands: int, fft: int, scale: Literal["slaney", "kaldi"]) -> Float[Tensor, "f m"]:
+    """Triangular mel filters `(F, M)`: Slaney's (area-normalised, from 0 Hz) or Kaldi's (from 20 Hz, in the mel domain)."""
+    bins = torch.arange(fft // 2 + 1, dtype=torch.float64) * RATE / fft
+    if scale == "slaney":
+        edges = _slaney_hertz(torch.linspace(0.0, float(_slaney_mel(RATE / 2)), bands + 2, dtype=torch.float64))
+        filters = _triangles(bins, edges) * (2.0 / (edges[2:] - edges[:-2]))
+    else:
+        low, high = _htk_mel(torch.tensor([20.0, RATE / 2], dtype=torch.float64)).tolist()
+        filters = _triangles(_htk_mel(bins), torch.linspace(low, high, bands + 2, dtype=torch.float64))
+        filters[-1] = 0.0  # Kaldi leaves the Nyquist bin out
+    return filters.float()
+
+
+def _triangles(bins_F: Tensor, edges: Tensor) -> Tensor:
+    rising = (bins_F[:, None] - edges[None, :-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[None, 2:] - bins_F[:, None]) / (edges[2:] - edges[1:-1])
+    return torch.minimum(rising, falling).clamp(min=0.0)
+
+
+def _htk_mel(hertz: Tensor) -> Tensor:
+    return 1127.0 * torch.log(1.0 + hertz / 700.0)
+
+
+def _slaney_mel(hertz: float) -> float:
+    return 15.0 + math.log(hertz / 1000.0) * 27.0 / math.log(6.4) if hertz >= 1000.0 else hertz * 3.0 / 200.0
+
+
+def _slaney_hertz(mels: Tensor) -> Tensor:
+    return torch.where(mels >= 15.0, 1000.0 * torch.exp((mels - 15.0) * math.log(6.4) / 27.0), mels * 200.0 / 3.0)

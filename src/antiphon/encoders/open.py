@@ -1,0 +1,91 @@
+"""Opens an encoder by signal and name, and reads back what an encoder saved.
+
+Names: a wheel's ("all-MiniLM-L6-v2", "whisper-tiny.en", "efficientnet-lite0"), a hub id, a local folder, or one to
+train from scratch: "scratch-tiny", "scratch-small", "scratch-base", with "-conformer" (speech, audio) or "-vit" (image) behind.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from antiphon.encoders import Encoder
+from antiphon.encoders.audio import WindowedAudio
+from antiphon.encoders.blocks import SIZES
+from antiphon.encoders.features import Features
+from antiphon.encoders.image import EfficientNetLite, ScratchImage, TransformersImage
+from antiphon.encoders.speech import MelSpeech, WaveSpeech, WhisperSpeech
+from antiphon.encoders.text import ByteText, TransformersText
+
+KINDS: dict[str, type[Encoder]] = {
+    kind.__name__: kind
+    for kind in (
+        TransformersText, ByteText, WhisperSpeech, WaveSpeech, MelSpeech, WindowedAudio,
+        EfficientNetLite, TransformersImage, ScratchImage, Features,
+    )
+}  # fmt: skip
+
+
+def open_encoder(signal: str, name: str, *, layers: int = 1) -> Encoder:
+    """An encoder of a signal by name.
+
+    Args:
+        signal: "text", "speech", "audio" or "image".
+        name: see the top of this file.
+        layers: for speech models, how many of the last hidden layers to put out.
+
+    Raises:
+        ValueError: no such signal or size.
+        OSError: nothing of this name here or on the hub (from `transformers`).
+    """
+    if name.startswith("scratch-"):
+        return _from_scratch(signal, name)
+    if signal == "text":
+        return TransformersText(name)
+    if signal == "speech":
+        whisper = "whisper" in name.lower() or _model_type(name) == "whisper"
+        return WhisperSpeech(name, layers=layers) if whisper else WaveSpeech(name, layers=layers)
+    if signal == "audio":
+        return WindowedAudio(name)
+    if signal == "image":
+        return EfficientNetLite(name) if name == "efficientnet-lite0" else TransformersImage(name)
+    raise ValueError(f"no encoder for signal {signal!r}: there are text, speech, audio, image")
+
+
+def save_encoder(encoder: Encoder, folder: Path) -> None:
+    """Write an encoder and its kind into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder.save(folder)
+    (folder / "kind.json").write_text(json.dumps({"kind": type(encoder).__name__}), encoding="utf-8")
+
+
+def load_encoder(folder: Path) -> Encoder:
+    """Read what `save_encoder` wrote.
+
+    Raises:
+        ValueError: the folder names a kind of encoder that is not known.
+    """
+    kind = json.loads((folder / "kind.json").read_text(encoding="utf-8"))["kind"]
+    if kind not in KINDS:
+        raise ValueError(f"{folder}: no encoder of kind {kind!r}: there are {', '.join(KINDS)}")
+    return KINDS[kind].load(folder)
+
+
+def _from_scratch(signal: str, name: str) -> Encoder:
+    _, size, *rest = name.split("-")
+    kind = "-".join(rest)
+    kinds = {"text": [""], "speech": ["", "conformer"], "audio": ["", "conformer"], "image": ["", "vit"]}
+    if signal not in kinds or size not in SIZES or kind not in kinds[signal]:
+        known = [f"scratch-{s}{'-' + k if k else ''}" for s in SIZES for k in kinds.get(signal, [])]
+        raise ValueError(f"no {signal} encoder {name!r} to train from scratch: there are {', '.join(known) or 'none'}")
+    if signal == "text":
+        return ByteText(size)
+    if signal == "image":
+        return ScratchImage(size, kind=kind or "cnn")
+    return MelSpeech(size, kind="conformer" if kind else "transformer", signal=signal)
+
+
+def _model_type(name: str) -> str:
+    from transformers import AutoConfig
+
+    return str(AutoConfig.from_pretrained(name).model_type)

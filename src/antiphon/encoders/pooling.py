@@ -1,0 +1,54 @@
+"""From one vector a position to one vector an item; padded positions never count.
+
+Axes: B items, T positions, D width, L layers, H attention heads.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+def masked_mean(tokens_BTD: Float[Tensor, "b t d"], mask_BT: Bool[Tensor, "b t"]) -> Float[Tensor, "b d"]:
+    """The mean over real positions; zero for an item that has none."""
+    weights_BT1 = mask_BT[:, :, None].to(tokens_BTD.dtype)
+    return (tokens_BTD * weights_BT1).sum(1) / weights_BT1.sum(1).clamp(min=1.0)
+
+
+class AttentionPooling(nn.Module):
+    """A learned weighted mean of positions: one softmax over time for each of several slices of the width.
+
+    Args:
+        width: D, divisible by `heads`.
+        heads: how many slices have weights of their own.
+    """
+
+    def __init__(self, width: int, *, heads: int = 4) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not divisible by {heads} heads")
+        self.heads = heads
+        self.scores = nn.Linear(width, heads)
+        nn.init.zeros_(self.scores.weight)  # starts as the plain mean
+        nn.init.zeros_(self.scores.bias)
+
+    def forward(self, tokens_BTD: Float[Tensor, "b t d"], mask_BT: Bool[Tensor, "b t"]) -> Float[Tensor, "b d"]:
+        """Pool real positions; zero for an item that has none."""
+        scores_BTH = self.scores(tokens_BTD).masked_fill(~mask_BT[:, :, None], torch.finfo(tokens_BTD.dtype).min)
+        weights_BTH = scores_BTH.softmax(1) * mask_BT[:, :, None]
+        slices_BTHd = tokens_BTD.unflatten(2, (self.heads, -1))
+        return (slices_BTHd * weights_BTH[..., None]).sum(1).flatten(1)
+
+
+class LayerMix(nn.Module):
+    """A learned softmax-weighted sum of L layers that stand side by side in the width (as in ELMo and SUPERB)."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(layers))
+
+    def forward(self, tokens: Float[Tensor, "*b ld"]) -> Float[Tensor, "*b d"]:
+        """`(..., L * D)` to `(..., D)`."""
+        stacked = tokens.unflatten(-1, (len(self.logits), -1))
+        return (stacked * self.logits.softmax(0)[:, None]).sum(-2)

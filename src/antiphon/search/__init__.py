@@ -1,0 +1,1 @@
+"""Finding things in a space: an index on disk. Imports nothing of training."""
