@@ -20,6 +20,8 @@ from typing import Any, Self, TypeVar
 import pydantic
 import yaml
 
+from antiphon.errors import UserError
+
 
 class Config(pydantic.BaseModel):
     """A frozen record of settings that refuses keys it does not know."""
@@ -44,7 +46,7 @@ class Config(pydantic.BaseModel):
         return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A config that does not validate; the message lists every error with its dotted path."""
 
 

@@ -24,6 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from antiphon.config import Config
+from antiphon.errors import UserError
 
 Measures = dict[str, float]
 """What a recipe's `run` returns: named numbers, for tables, claims and cards."""
@@ -31,7 +32,7 @@ Measures = dict[str, float]
 _PACKAGES = ("antiphon", "torch", "transformers", "datasets", "accelerate", "numpy")
 
 
-class RunError(RuntimeError):
+class RunError(UserError, RuntimeError):
     """A run folder that cannot be used, in one line."""
 
 

@@ -23,12 +23,13 @@ from torch import Tensor, nn
 from antiphon.encoders import Encoder
 from antiphon.encoders.heads import Head, HeadConfig, unit
 from antiphon.encoders.open import load_encoder, save_encoder
+from antiphon.errors import UserError
 from antiphon.runs import versions
 
 FORMAT = 1
 
 
-class SpaceError(ValueError):
+class SpaceError(UserError, ValueError):
     """A folder that is no space, or a branch that a space does not have; one line."""
 
 

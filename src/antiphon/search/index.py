@@ -17,6 +17,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from antiphon.errors import UserError
 from antiphon.runs import read_jsonl, write_atomically
 
 
@@ -87,11 +88,11 @@ class Index:
         """Read what `save` wrote.
 
         Raises:
-            FileNotFoundError: no index there.
+            UserError: no index there.
             ValueError: the two files do not belong together.
         """
         folder = Path(folder)
         if not (folder / "entries.jsonl").is_file():
-            raise FileNotFoundError(f"{folder} holds no index (no entries.jsonl): run antiphon demo, or antiphon embed")
+            raise UserError(f"{folder} holds no index (no entries.jsonl): run antiphon demo, or antiphon embed")
         entries = [Entry(**line) for line in read_jsonl(folder / "entries.jsonl")]
         return cls(load_file(folder / "vectors.safetensors")["vectors"], entries)
