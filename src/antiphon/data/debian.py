@@ -1,5 +1,4 @@
-"""Data from Debian packages, unpacked into the cache: no root, no hub, checksums from the signed package
-lists."""
+"""Data from Debian packages, unpacked into the cache: no root, no hub, checksums from the package lists."""
 
 from __future__ import annotations
 
@@ -104,8 +103,8 @@ def _download(package: str, folder: Path, progress: bool) -> Path:
 
 
 def _candidate(package: str) -> _Deb:
-    """What apt would download; where it knows of no such package, its lists may be empty: root updates them
-    once.""" ask = [*_APT, "download", "--print-uris", package]
+    """What apt would download; where it knows of no such package, root updates its lists once."""
+    ask = [*_APT, "download", "--print-uris", package]
     try:
         said = _run(ask, package)
     except DataError as error:

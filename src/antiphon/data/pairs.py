@@ -41,7 +41,9 @@ def load(cfg: Pairs) -> Dataset:
     """
     rows = sources.load(cfg.source, **cfg.options)
     if cfg.split_by not in rows.column_names:
-        raise ValueError(f"data.split_by={cfg.split_by}: {cfg.source} has columns {', '.join(rows.column_names)}")
+        raise ValueError(
+            f"data.split_by={cfg.split_by}: {cfg.source} has columns {', '.join(rows.column_names)}"
+        )
     expand(cfg.columns, rows.column_names)
     return rows if cfg.limit is None else rows.select(range(min(cfg.limit, len(rows))))
 
