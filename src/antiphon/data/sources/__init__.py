@@ -1,1 +1,40 @@
-"""One file, one source: each gives a Hugging Face `Dataset` of rows."""
+"""One file, one source: each has `load(...)` and gives a Hugging Face `Dataset` of rows, sorted by `id`.
+
+A source is found by listing this folder. Its module says what it is (`DESCRIPTION`) and may be used for
+(`LICENCE`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+
+def names() -> list[str]:
+    """The sources there are, sorted."""
+    return sorted(file.stem for file in Path(__file__).parent.glob("*.py") if not file.stem.startswith("_"))
+
+
+def load(name: str, **options: Any) -> Dataset:
+    """The rows of a source.
+
+    Args:
+        name: one of `names()`.
+        options: what that source's own `load` takes.
+
+    Raises:
+        ValueError: no such source, or an option that it does not have.
+    """
+    if name not in names():
+        raise ValueError(f"no source {name!r}: there are {', '.join(names())}")
+    loader = import_module(f"antiphon.data.sources.{name}").load
+    known = inspect.signature(loader).parameters
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"source {name} has no option {', '.join(unknown)}: it has {', '.join(known)}")
+    rows: Dataset = loader(**options)
+    return rows
