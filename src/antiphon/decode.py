@@ -129,9 +129,7 @@ def clean_text(source: Any) -> str:
         try:
             source = source.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise BadInput(
-                f"text of {len(source)} bytes: not UTF-8 ({error.reason} at byte {error.start})"
-            ) from None
+            raise BadInput(f"text of {len(source)} bytes: not UTF-8 ({error.reason} at byte {error.start})") from None
     if not isinstance(source, str):
         raise BadInput(f"text: got a {type(source).__name__} ({source!r:.40}), wanted a string")
     if len(source) > MAX_CHARACTERS:
@@ -165,9 +163,7 @@ def _content(source: Any) -> Path | bytes:
             raise BadInput("0 bytes: the file is empty")
         return source
     if not isinstance(source, str | Path):
-        raise BadInput(
-            f"got a {type(source).__name__}, wanted a path, bytes or a dict with 'bytes' or 'path'"
-        )
+        raise BadInput(f"got a {type(source).__name__}, wanted a path, bytes or a dict with 'bytes' or 'path'")
     path = Path(source)
     try:
         if not path.is_file():
@@ -222,9 +218,7 @@ def check_header(name: str, frames: int, rate: int, limit: float) -> None:
     if not low <= rate <= high:
         raise BadInput(f"{name}: {rate} samples per second, wanted {low} to {high}: is the header right?")
     if frames > limit * rate:
-        raise BadInput(
-            f"{name}: {frames / rate:.1f} s, the limit is {limit:g} s: cut it, or raise max_seconds"
-        )
+        raise BadInput(f"{name}: {frames / rate:.1f} s, the limit is {limit:g} s: cut it, or raise max_seconds")
 
 
 @contextmanager
@@ -232,9 +226,7 @@ def _opened(content: Path | bytes, name: str) -> Iterator[Any]:
     import soundfile
 
     try:
-        with soundfile.SoundFile(
-            io.BytesIO(content) if isinstance(content, bytes) else str(content)
-        ) as sound:
+        with soundfile.SoundFile(io.BytesIO(content) if isinstance(content, bytes) else str(content)) as sound:
             yield sound
     except (soundfile.SoundFileError, TypeError, RuntimeError) as error:
         reason = str(error).rpartition(": ")[2].strip() or "unknown"
@@ -255,9 +247,7 @@ def _read_sound(content: Path | bytes, name: str, limit: float) -> tuple[np.ndar
         blocks = [block.mean(axis=1) for block in sound.blocks(_BLOCK, dtype="float32", always_2d=True)]
     wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if len(wave) < frames:
-        raise BadInput(
-            f"{name}: {len(wave)} of the {frames} samples that its header announces: it is cut short"
-        )
+        raise BadInput(f"{name}: {len(wave)} of the {frames} samples that its header announces: it is cut short")
     return wave, rate
 
 
@@ -299,9 +289,7 @@ def _is_svg(content: bytes) -> bool:
 
 def _open_raster(content: bytes, name: str) -> Image.Image:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", Image.DecompressionBombWarning
-        )  # the limit below is lower than Pillow's
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower than Pillow's
         try:
             picture = Image.open(io.BytesIO(content), formats=_RASTER)
             _check_size(picture, name)
@@ -317,14 +305,8 @@ def _open_raster(content: bytes, name: str) -> Image.Image:
 
 
 def _pixels(array: np.ndarray) -> Image.Image:
-    if (
-        array.dtype != np.uint8
-        or array.ndim not in (2, 3)
-        or (array.ndim == 3 and array.shape[2] not in (3, 4))
-    ):
-        raise BadInput(
-            f"array of {array.dtype} and shape {array.shape}: wanted uint8 (H, W), (H, W, 3) or (H, W, 4)"
-        )
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise BadInput(f"array of {array.dtype} and shape {array.shape}: wanted uint8 (H, W), (H, W, 3) or (H, W, 4)")
     if array.size == 0:
         raise BadInput(f"array of shape {array.shape}: nothing to see")
     return Image.fromarray(array)
@@ -342,9 +324,7 @@ def _flatten(picture: Image.Image, name: str) -> Image.Image:
     _check_size(picture, name)
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I"):  # 16 bits: Pillow would clip to white instead of scaling
-        picture = Image.fromarray(
-            (np.asarray(picture).astype(np.float64) / 257).clip(0, 255).astype(np.uint8)
-        )
+        picture = Image.fromarray((np.asarray(picture).astype(np.float64) / 257).clip(0, 255).astype(np.uint8))
     if "A" not in picture.getbands() and "transparency" not in picture.info:
         return picture.convert("RGB")
     over = picture.convert("RGBA")
@@ -354,8 +334,4 @@ def _flatten(picture: Image.Image, name: str) -> Image.Image:
 def _scaled(picture: Image.Image, size: int) -> Image.Image:
     scale = size / max(picture.size)
     width, height = (max(1, round(side * scale)) for side in picture.size)
-    return (
-        picture
-        if (width, height) == picture.size
-        else picture.resize((width, height), Image.Resampling.BICUBIC)
-    )
+    return picture if (width, height) == picture.size else picture.resize((width, height), Image.Resampling.BICUBIC)

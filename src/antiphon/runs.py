@@ -62,7 +62,7 @@ class Run:
 
     @classmethod
     def of(cls, recipe: str, config: Config, *, seed: int = 0, root: str | Path = "runs") -> Run:
-        """The run of this recipe, config and seed below `root`: the same arguments find the same folder."""
+        """The run of this recipe, config and seed below `root`; the same ones find the same folder."""
         return cls(Path(root) / f"{recipe}-{config.fingerprint()}-seed{seed}", config, recipe=recipe, seed=seed)
 
     def seed_all(self) -> None:

@@ -85,9 +85,7 @@ def test_gradients(mining):
     weights = torch.tensor([1.0, 0.4, 2.0, 0.7], dtype=torch.float64, requires_grad=True)
     positives = torch.eye(4, 6, dtype=torch.bool)
     positives[1, 5] = True
-    assert gradcheck(
-        lambda d, w: triplet(d, positives, margin=0.33, mining=mining, weights=w), (distances, weights)
-    )
+    assert gradcheck(lambda d, w: triplet(d, positives, margin=0.33, mining=mining, weights=w), (distances, weights))
 
 
 @pytest.mark.parametrize("mining", MINING)

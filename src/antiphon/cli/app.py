@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -45,11 +46,16 @@ def _version(
 
 def main() -> None:
     """Run a command; a user's mistake ends in one line on standard error and exit code 1, not in a traceback."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the commands show bars of their own
     try:
         app()
     except Stopped as stopped:
         _leave(str(stopped), 130)
-    except (UserError, OSError, ModuleNotFoundError) as error:  # OSError: files, disks, hubs, as the system words them
+    except (
+        UserError,
+        OSError,
+        ModuleNotFoundError,
+    ) as error:  # OSError: files, disks, hubs, as the system words them
         _leave(str(error), 1)
 
 

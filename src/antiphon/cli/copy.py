@@ -26,5 +26,7 @@ def copy(
     if target.exists():
         raise UserError(f"{target} is there already: give another name")
     shutil.copyfile(source, target)
-    typer.echo(f"{target}: run it with  python -c \"import {target.stem} as r; from antiphon import Run; "
-               f"c = r.tiny(); print(r.run(c, Run.of('{target.stem}', c)))\"")
+    typer.echo(
+        f'{target}: run it with  python -c "import {target.stem} as r; from antiphon import Run; '
+        f"c = r.tiny(); print(r.run(c, Run.of('{target.stem}', c)))\""
+    )

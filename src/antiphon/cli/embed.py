@@ -31,7 +31,9 @@ def embed(
 
     items = [item for path in inputs for item in _items(path, signal)]
     if not items:
-        raise UserError(f"nothing to embed as {signal} in {', '.join(map(str, inputs))}: look at --as and at the endings")
+        raise UserError(
+            f"nothing to embed as {signal} in {', '.join(map(str, inputs))}: look at --as and at the endings"
+        )
     loaded = Space.load(space)
     with bar(f"embedding {signal}", len(items)) as advance:
         vectors = loaded.embed(batch_size=batch_size, progress=advance, **{signal: [item for _, item in items]})
@@ -57,4 +59,6 @@ def _lines(file: Path) -> list[str]:
     try:
         return file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 text (byte {error.start}): save it as UTF-8, or choose another --as") from None
+        raise UserError(
+            f"{file}: not UTF-8 text (byte {error.start}): save it as UTF-8, or choose another --as"
+        ) from None

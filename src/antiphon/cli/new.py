@@ -1,4 +1,4 @@
-"""`antiphon new recipe NAME` and `antiphon new modality NAME`: a first file, with everything that the tests ask of it."""
+"""`antiphon new recipe NAME` and `antiphon new modality NAME`: a first file that keeps the house's contracts."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from safetensors.torch import load_model, save_model
@@ -159,7 +159,7 @@ class {name_class}(Encoder):
         (folder / "encoder.json").write_text(json.dumps(self.settings), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> {name_class}:
         """Read what `save` wrote."""
         kept = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
         encoder = cls(kept["channels"], size=kept["size"])

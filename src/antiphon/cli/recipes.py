@@ -37,7 +37,9 @@ def recipes(
     table = Table("recipe", "paper", "claim", "verdict", "difference")
     for recipe in listed:
         for claim in recipe["claims"]:
-            spread = "" if claim["mean"] is None else f"{claim['mean']:+.3f} [{claim['low']:+.3f}, {claim['high']:+.3f}]"
+            spread = (
+                "" if claim["mean"] is None else f"{claim['mean']:+.3f} [{claim['low']:+.3f}, {claim['high']:+.3f}]"
+            )
             table.add_row(recipe["name"], f"arXiv {recipe['paper']}", claim["text"], claim["verdict"], spread)
     Console().print(table)
 

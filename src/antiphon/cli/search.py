@@ -33,7 +33,9 @@ def search(
     from antiphon.encoders.space import Space
     from antiphon.search.index import Index
 
-    given = {name: value for name, value in {"text": text, "speech": speech, "image": image, "audio": audio}.items() if value}
+    given = {
+        name: value for name, value in {"text": text, "speech": speech, "image": image, "audio": audio}.items() if value
+    }
     if len(given) != 1:
         raise UserError('search takes one query: antiphon search "a big cat", or --speech FILE, or --image FILE')
     ((signal, query),) = given.items()

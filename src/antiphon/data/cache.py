@@ -32,7 +32,5 @@ def data_folder(name: str) -> Path:
         raise DataError(f"data set {name!r}: set ANTIPHON_DATA to the folder that holds it")
     folder = Path(root).expanduser() / name
     if not folder.is_dir():
-        raise DataError(
-            f"data set {name!r}: no folder {folder}; put the data there (antiphon data get {name})"
-        )
+        raise DataError(f"data set {name!r}: no folder {folder}; put the data there (antiphon data get {name})")
     return folder

@@ -1,7 +1,8 @@
 """Opens an encoder by signal and name, and reads back what an encoder saved.
 
 Names: a wheel's ("all-MiniLM-L6-v2", "whisper-tiny.en", "efficientnet-lite0"), a hub id, a local folder, or one to
-train from scratch: "scratch-tiny", "scratch-small", "scratch-base", with "-conformer" (speech, audio) or "-vit" (image) behind.
+train from scratch: "scratch-tiny", "scratch-small", "scratch-base", and "-conformer" (speech, audio) or "-vit" (image)
+behind that.
 """
 
 from __future__ import annotations

@@ -85,9 +85,7 @@ def triplet(
     return weighted_mean(means_QK.flatten(), weights_QK.flatten())
 
 
-def _hard(
-    d_QK: Tensor, positives_QK: Tensor, negatives_QK: Tensor, usable_Q: Tensor, margin: float
-) -> Tensor:
+def _hard(d_QK: Tensor, positives_QK: Tensor, negatives_QK: Tensor, usable_Q: Tensor, margin: float) -> Tensor:
     farthest_Q = d_QK.masked_fill(~positives_QK, -math.inf).amax(1)
     nearest_Q = d_QK.masked_fill(~negatives_QK, math.inf).amin(1)
     return (farthest_Q.masked_fill(~usable_Q, 0.0) - nearest_Q.masked_fill(~usable_Q, 0.0) + margin).relu()

@@ -1,7 +1,7 @@
 """CLIP: two or more towers, symmetric contrast between pairs of columns, a learned temperature (arXiv 2103.00020).
 
-The baseline of all cross-modal recipes. Towers are `locked` (pretrained and frozen, their features computed once: LiT, arXiv
-2111.07991, with every tower locked), `tuned` (pretrained, and trained on) or from `scratch`. Rows with the same label
+The baseline of all cross-modal recipes. Towers are `locked` (pretrained and frozen, their features computed once:
+LiT, arXiv 2111.07991, with every tower locked), `tuned` (pretrained, and trained on) or from `scratch`. Rows with the same label
 are positives of each other (SupCon targets): the same caption stands under several pictures.
 
 Loss of columns a and b, with unit views: `symmetric_contrast(scale * a @ b.T)` (figure 3 of the paper).
@@ -109,7 +109,13 @@ def train(cfg: Config, run: Run) -> Trained:
     space = Space({signal: Branch(encoders[signal], branch.head) for signal, branch in learner.branches.items()})
     space.eval().save(run.folder / "space")
     total = time.perf_counter() - started
-    return Trained(learner.eval(), kept, collate, space, {"features": features, "train": total - features, "total": total})
+    return Trained(
+        learner.eval(),
+        kept,
+        collate,
+        space,
+        {"features": features, "train": total - features, "total": total},
+    )
 
 
 @torch.inference_mode()
@@ -182,7 +188,12 @@ def _head(cfg: Config, signal: str, encoder: Encoder) -> Head:
 
 def tower(cfg: Config, signal: str) -> Tower:
     """The tower of a signal."""
-    towers: dict[str, Tower] = {"image": cfg.image, "text": cfg.text, "speech": cfg.speech, "audio": cfg.audio}
+    towers: dict[str, Tower] = {
+        "image": cfg.image,
+        "text": cfg.text,
+        "speech": cfg.speech,
+        "audio": cfg.audio,
+    }
     if signal not in towers:
         raise UserError(f"clip has no tower for {signal!r} columns: it has {', '.join(towers)}")
     return towers[signal]
@@ -225,7 +236,13 @@ def _encoded(
 
         with bar(f"encoding {signal}", len(items)) as advance:
             tokens = encode_once(
-                encoder, items, cache, pool=tower(cfg, signal).pool, size=file_size, progress=advance, refused=refused
+                encoder,
+                items,
+                cache,
+                pool=tower(cfg, signal).pool,
+                size=file_size,
+                progress=advance,
+                refused=refused,
             )
         for (row, column), item in zip(places, tokens, strict=True):
             row[column] = item
