@@ -1,4 +1,4 @@
-"""Gathered gradients equal a single process's, in float64, for uneven batches; and `fit` in two processes equals one."""
+"""Gathered gradients equal a single process's, in float64, for uneven batches."""
 
 import pytest
 import torch

@@ -66,7 +66,7 @@ class Run:
         return cls(Path(root) / f"{recipe}-{config.fingerprint()}-seed{seed}", config, recipe=recipe, seed=seed)
 
     def seed_all(self) -> None:
-        """Seed torch, numpy and Python's `random` from the run's seed: a recipe's first line, before weights are drawn."""
+        """Seed torch, numpy and Python's `random` from the run's seed: a recipe's first line, before weights."""
         import random
 
         import numpy as np

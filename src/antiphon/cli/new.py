@@ -22,7 +22,7 @@ from antiphon.encoders.heads import Head
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Branch, Space
 from antiphon.evaluation.claims import Arm, Claim, Paper
-from antiphon.evaluation.retrieval import answers
+from antiphon.evaluation.answers import answers
 from antiphon.objectives.contrast import Scale, symmetric_contrast
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit

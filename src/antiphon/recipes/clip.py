@@ -1,8 +1,8 @@
 """CLIP: two or more towers, symmetric contrast between pairs of columns, a learned temperature (arXiv 2103.00020).
 
 The baseline of all cross-modal recipes. Towers are `locked` (pretrained and frozen, their features computed once:
-LiT, arXiv 2111.07991, with every tower locked), `tuned` (pretrained, and trained on) or from `scratch`. Rows with the same label
-are positives of each other (SupCon targets): the same caption stands under several pictures.
+LiT, arXiv 2111.07991, with every tower locked), `tuned` (pretrained, and trained on) or from `scratch`. Rows with the
+same label are positives of each other (SupCon targets): the same caption stands under several pictures.
 
 Loss of columns a and b, with unit views: `symmetric_contrast(scale * a @ b.T)` (figure 3 of the paper).
 """
@@ -24,13 +24,13 @@ from antiphon.data.collate import by_column
 from antiphon.data.pairs import Pairs, directions, expand, labelled, signal_of, splits
 from antiphon.decode import BadInput
 from antiphon.encoders import Encoder
-from antiphon.encoders.features import FeatureCache, Features, encode_once
+from antiphon.encoders.features import FeatureCache, Features, encode_once, file_size
 from antiphon.encoders.heads import Head, HeadConfig
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Branch, Space
 from antiphon.errors import UserError
+from antiphon.evaluation.answers import answers
 from antiphon.evaluation.claims import Arm, Claim, Paper
-from antiphon.evaluation.retrieval import answers
 from antiphon.objectives.contrast import Scale, symmetric_contrast
 from antiphon.objectives.targets import same_label
 from antiphon.progress import bar
@@ -75,6 +75,7 @@ class Trained:
     """What training leaves: the learner, the rows it reads, and the space that a user keeps."""
 
     learner: Clip
+    data: dict[str, Dataset]
     rows: dict[str, Sequence[dict[str, Any]]]
     collate: Collate
     space: Space
@@ -111,6 +112,7 @@ def train(cfg: Config, run: Run) -> Trained:
     total = time.perf_counter() - started
     return Trained(
         learner.eval(),
+        rows,
         kept,
         collate,
         space,
@@ -258,6 +260,11 @@ def tiny() -> Config:
         width=32,
         train=Train(steps=20, batch_size=32, lr=1e-3, save_every=10, log_every=1),
     )
+
+
+def demo() -> Config:
+    """What `antiphon demo` runs: stamps, their captions, and their spoken captions in eight languages."""
+    return Config(train=Train(steps=300, batch_size=256, lr=1e-3))
 
 
 def laptop() -> Config:

@@ -3,8 +3,8 @@
 1. Embed every micro-batch without a graph, remembering the state of the generators.
 2. Gather the views; take the loss and its gradient by the views *and by the loss's own parameters*, else a
    learned temperature gets none.
-3. Embed each micro-batch again, under the same generator states (so dropout repeats), and back-propagate the inner product
-   with its cached gradient. Processes exchange gradients in the last micro-batch only.
+3. Embed each micro-batch again, under the same generator states (so dropout repeats), and back-propagate the inner
+   product with its cached gradient. Processes exchange gradients in the last micro-batch only.
 
 Plain gradient accumulation is another, wrong thing: its micro-batches see only their own negatives.
 """
