@@ -92,7 +92,7 @@ def test_errors():
     with pytest.raises(ValueError, match="no spread"):
         effective_rank(torch.zeros(3, 3))
     with pytest.raises(ValueError, match="no spread"):
-        effective_rank(torch.full((3, 3), 0.1), centred=True)
+        effective_rank(made(1, 5).expand(49, 5), centred=True)
     with pytest.raises(ValueError, match="no spread"):
         effective_rank(torch.zeros(0, 3))
     with pytest.raises(ValueError, match=r"width two, got \(4, 1\)"):

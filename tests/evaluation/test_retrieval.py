@@ -122,6 +122,11 @@ def test_chance_in_closed_form():
     assert exact["MRR"] == pytest.approx(sum(1 / rank for rank in range(1, 1001)) / 1000)
 
 
+def test_the_median_of_chance_is_half_the_keys():
+    found = [chance(torch.tensor([0]), torch.arange(keys))["median_rank"] for keys in range(2, 200, 2)]
+    assert found == [keys / 2 for keys in range(2, 200, 2)]
+
+
 @few
 @given(st.integers(1, 6), st.integers(1, 8), st.integers(0, 1000), st.integers(1, 7))
 def test_nearest_agrees_with_a_sort(rows, keys, seed, chunk):
