@@ -65,7 +65,9 @@ def class_vectors(
             number, or prompts that cancel out.
     """
     if not classes or not templates:
-        raise ValueError(f"{len(classes)} classes and {len(templates)} templates: wanted at least one of each")
+        raise ValueError(
+            f"{len(classes)} classes and {len(templates)} templates: wanted at least one of each"
+        )
     if len(set(classes)) < len(classes):
         twice = next(name for name in classes if classes.count(name) > 1)
         raise ValueError(f"the class {twice!r} is given more than once: its queries could never be right")
@@ -81,7 +83,9 @@ def class_vectors(
     lost_C = ~(means_CD.norm(dim=1) > 1e-6)
     if lost_C.any():
         name = classes[int(lost_C.nonzero()[0])]
-        raise ValueError(f"the prompts of the class {name!r} have no direction: they are zero, nan, or cancel out")
+        raise ValueError(
+            f"the prompts of the class {name!r} have no direction: they are zero, nan, or cancel out"
+        )
     return normalize(means_CD, dim=1)
 
 
@@ -109,7 +113,7 @@ def zero_shot(
     per_class = {c: right_N[labels_N == c].double().mean().item() for c in sorted(set(labels_N.tolist()))}
     return ZeroShot(
         accuracy=found.recall[1],
-        balanced_accuracy=found.recall[1],
+        balanced_accuracy=sum(per_class.values()) / len(per_class),
         top5=found.recall[5],
         per_class=per_class,
         n=found.n,

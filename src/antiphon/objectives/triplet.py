@@ -73,8 +73,6 @@ def triplet(
     negatives_QK = ~positives_QK if mask is None else ~positives_QK & mask
     usable_Q = keep_Q & positives_QK.any(1) & negatives_QK.any(1)
     positives_QK, negatives_QK = positives_QK & usable_Q[:, None], negatives_QK & usable_Q[:, None]
-    # What takes no part becomes 0, so that inf or nan there reaches neither the loss nor the gradient.
-    distances_QK = torch.where(positives_QK | negatives_QK, distances_QK, torch.zeros_like(distances_QK))
     trust_Q = usable_Q.to(distances_QK) if weights is None else usable_Q * weights
     if mining == "hard":
         return weighted_mean(_hard(distances_QK, positives_QK, negatives_QK, usable_Q, margin), trust_Q)
