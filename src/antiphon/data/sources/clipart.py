@@ -1,7 +1,7 @@
 """Open Clip Art Library 0.18: some seven thousand public-domain drawings with titles and keywords.
 
-From the Debian package openclipart-svg. Many titles there name a collection and not the drawing ("Lemon SVG theme");
-a title that several drawings share is therefore not used as a caption.
+From the Debian package openclipart-svg. Many titles there name a collection and not the drawing ("Lemon SVG
+theme"); a title that several drawings share is therefore not used as a caption.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ _log = logging.getLogger(__name__)
 def load(folder: str | Path | None = None, *, shared: int = 5) -> Dataset:
     """Rows of `id, image, text, title, keywords, top`.
 
-    `text` is the title and the keywords in one line, `title` None where it names a collection, `keywords` a line of
-    comma-separated words (it may be empty), `top` the first folder. Left out, and counted in the log and in
-    `rows.info.description`: links to another drawing, drawings without any words, and such as are not
+    `text` is the title and the keywords in one line, `title` None where it names a collection, `keywords` a
+    line of comma-separated words (it may be empty), `top` the first folder. Left out, and counted in the log
+    and in `rows.info.description`: links to another drawing, drawings without any words, and such as are not
     self-contained (they name outside files or declare entities).
 
     Args:
-        folder: the unpacked package or its `svg` folder; None gets the package through `antiphon.data.debian`.
+        folder: the unpacked package or its `svg` folder; None gets the package through
+            `antiphon.data.debian`.
         shared: a title of more drawings than this names a collection.
 
     Raises:

@@ -1,7 +1,7 @@
 """The user's own files: pairs by file name in a folder, or the rows of a manifest (CSV, TSV, JSONL, Parquet).
 
-In a folder, files of one name are one row: `dog.png`, `dog.txt`, `dog.wav` are its `image`, `text` and `speech`. A
-second suffix names the column where that is not enough: `dog.sound.wav`, `dog.speech_fr.ogg`.
+In a folder, files of one name are one row: `dog.png`, `dog.txt`, `dog.wav` are its `image`, `text` and
+`speech`. A second suffix names the column where that is not enough: `dog.sound.wav`, `dog.speech_fr.ogg`.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ _FILES = ("file_name", "filename", "file", "path")
 
 
 def load(folder: str | Path, *, columns: Mapping[str, str] | None = None, sound: str = "speech") -> Dataset:
-    """Rows with an `id` and the columns that are there; None where a row lacks one. Texts are cleaned, files are not
-    opened, only looked for.
+    """Rows with an `id` and the columns that are there; None where a row lacks one. Texts are cleaned, files
+    are not opened, only looked for.
 
-    In a manifest, columns named `image`, `text`, `speech`, `sound` or `audio` (also `speech_fr`) are what they say,
-    `caption` and `transcript` are `text`, and a column of file names is a picture or a sound by its suffixes. Paths
-    are relative to the manifest. Other columns are kept: whole numbers as numbers, the rest as text.
+    In a manifest, columns named `image`, `text`, `speech`, `sound` or `audio` (also `speech_fr`) are what
+    they say, `caption` and `transcript` are `text`, and a column of file names is a picture or a sound by its
+    suffixes. Paths are relative to the manifest. Other columns are kept: whole numbers as numbers, the rest
+    as text.
 
     Args:
         folder: a folder, or a manifest file.
@@ -47,7 +48,8 @@ def load(folder: str | Path, *, columns: Mapping[str, str] | None = None, sound:
         sound: the column of sounds whose name does not say it.
 
     Raises:
-        DataError: nothing there, two files for one place, a missing file or a text that cannot be used, by row.
+        DataError: nothing there, two files for one place, a missing file or a text that cannot be used, by
+            row.
     """
     path = Path(folder)
     if path.is_dir():
@@ -142,9 +144,9 @@ def _read(path: Path) -> list[dict[str, Any]]:
     try:
         match path.suffix.lower():
             case ".parquet":
-                import pyarrow.parquet
+                from pyarrow import parquet  # type: ignore[import-untyped, unused-ignore]
 
-                return list(pyarrow.parquet.read_table(path).to_pylist())
+                return list(parquet.read_table(path).to_pylist())
             case ".jsonl":
                 return [
                     _object(line, number) for number, line in enumerate(_lines(path), start=1) if line.strip()

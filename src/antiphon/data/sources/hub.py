@@ -32,8 +32,8 @@ def load(
         name: a configuration of the data set.
         split: as `datasets` writes it: "train", "test[:10%]".
         revision: a commit or tag of the hub.
-        columns: our names to theirs: `{"image": "img", "text": "caption"}`; other columns are dropped. None takes
-            all as they are.
+        columns: our names to theirs: `{"image": "img", "text": "caption"}`; other columns are dropped. None
+            takes all as they are.
 
     Raises:
         DataError: no such data set, split or column, or the hub cannot be reached.

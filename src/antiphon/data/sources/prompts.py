@@ -35,17 +35,18 @@ def load(
     languages: Sequence[str] = LANGUAGES,
     transcripts: str | Path | None = None,
 ) -> Dataset:
-    """Rows of `id` and, for each language xx, `speech_xx`; with transcripts also `text` (English) and `text_xx`.
+    """Rows of `id` and, for each language xx, `speech_xx`; with transcripts also `text` (English) and
+    `text_xx`.
 
-    `id` is the prompt's name ("digits/7"), which the languages share; None stands where a language lacks a prompt
-    or its transcript. The prompts of silence are left out. Brackets in a transcript mark tones.
+    `id` is the prompt's name ("digits/7"), which the languages share; None stands where a language lacks a
+    prompt or its transcript. The prompts of silence are left out. Brackets in a transcript mark tones.
 
     Args:
         folder: holds the unpacked packages, one folder each, under their own names; None gets them through
             `antiphon.data.debian`.
         languages: which of them.
-        transcripts: a TSV file with columns `prompt` and languages; None looks in `$ANTIPHON_DATA`, and where it is
-            not there, the rows have no columns of text (the log says so).
+        transcripts: a TSV file with columns `prompt` and languages; None looks in `$ANTIPHON_DATA`, and where
+            it is not there, the rows have no columns of text (the log says so).
 
     Raises:
         DataError: no such language, folder or file.
