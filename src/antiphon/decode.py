@@ -8,6 +8,7 @@ anything is decoded.
 from __future__ import annotations
 
 import io
+import re
 import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping
@@ -34,7 +35,7 @@ RATES = (1_000, 384_000)
 SVG_SIDE = 512
 """Longer side at which SVG is drawn where no size is asked, in pixels: it has no pixels of its own."""
 
-_RASTER = ("PNG", "JPEG", "MPO", "WEBP", "GIF")
+_RASTER = ("PNG", "JPEG", "WEBP", "GIF")
 _BLOCK = 1 << 16
 
 
@@ -246,18 +247,24 @@ def _read_sound(content: Path | bytes, name: str, limit: float) -> tuple[np.ndar
 
         return read_container(content, name, limit)
     with _opened(content, name) as sound:
-        frames, rate = sound.frames, sound.samplerate
+        rate = sound.samplerate
+        # an MP3 without a Xing or Info frame does not know its length: libsndfile guesses, far too long
+        known = sound.format != "MP3" or re.search(rb"Xing|Info", _head(content, _BLOCK)) is not None
+        frames = sound.frames if known else 0
         check_header(name, frames, rate, limit)
         missing = cut_short(content)
         if missing:
             raise BadInput(f"{name}: {missing}: the file is cut short, fetch or record it again")
-        blocks = [block.mean(axis=1) for block in sound.blocks(_BLOCK, dtype="float32", always_2d=True)]
-    wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    if len(wave) < frames:
-        raise BadInput(
-            f"{name}: {len(wave)} of the {frames} samples that its header announces: it is cut short"
-        )
-    return wave, rate
+        blocks, read = [], 0
+        while len(
+            block := sound.read(_BLOCK, dtype="float32", always_2d=True)
+        ):  # sound.blocks() pads with old data
+            blocks.append(block.mean(axis=1))
+            read += len(block)
+            check_header(name, read, rate, limit)
+    if read < frames:
+        raise BadInput(f"{name}: {read} of the {frames} samples that its header announces: it is cut short")
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate
 
 
 def _needs_av(content: Path | bytes) -> bool:

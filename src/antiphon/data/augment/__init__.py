@@ -1,6 +1,6 @@
 """Changes of a sample: small functions on decoded items that draw from a given generator.
 
-`by_column(augment={"image": After(decode_image, partial(crop, size=96), flip)})` decodes an item, then changes it.
+`by_column(augment={"image": After(decode_image, partial(crop, size=96), flip)})` decodes, then changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Changes of a waveform `(T,)`, and of frames `(T, F)` by SpecAugment (Park et al. 2019, arXiv 1904.08779)."""
+"""Changes of a waveform `(T,)`, and of frames `(T, F)` by SpecAugment (Park 2019, arXiv 1904.08779)."""
 
 from __future__ import annotations
 
