@@ -32,7 +32,7 @@ def tree(tmp_path: Path) -> Path:
         **{
             "animals/dogs/dog.png": png,
             "animals/dogs/dog.svg": svg,
-            "animals/dogs/dog.txt": "A dog.\nfr.utf8=Un chien.\nxx.utf8=\nbroken line\nru.utf8=\u041f\u0451\u0441.\n",
+            "animals/dogs/dog.txt": "A dog.\nfr.utf8=Un chien.\nx.utf8=\nbad\nru.utf8=\u041f\u0451\u0441.\n",
             "animals/dogs/dog.ogg": b"bark",
             "animals/dogs/dog.dat": "x",
             "animals/dogs/dog_desc_fr.ogg": b"1",

@@ -17,7 +17,7 @@ from datasets import Dataset
 from antiphon.data.cache import DataError
 from antiphon.data.table import table
 from antiphon.decode import BadInput
-from antiphon.svg import check
+from antiphon.decode.svg import check
 
 DESCRIPTION = "Open Clip Art Library: SVG drawings with titles and keywords"
 LICENCE = "public domain (Creative Commons Public Domain Dedication)"

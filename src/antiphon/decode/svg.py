@@ -11,7 +11,7 @@ import re
 from typing import NoReturn
 from xml.parsers import expat
 
-from antiphon.decode import BadInput
+from antiphon.decode.source import BadInput
 
 MAX_BYTES = 20_000_000
 MAX_SIDE = 100_000.0
