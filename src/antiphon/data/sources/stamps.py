@@ -15,7 +15,7 @@ from datasets import Dataset
 from antiphon.data.cache import DataError
 from antiphon.data.table import table
 from antiphon.decode import BadInput, clean_text
-from antiphon.svg import check
+from antiphon.decode.svg import check
 
 DESCRIPTION = "Tux Paint stamps: pictures with spoken and written names in eight languages, and sound effects"
 LICENCE = "GPL-2, (c) 2002-2022 Bill Kendrick and the Tux Paint contributors"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from antiphon.decode import BadInput
+from antiphon.decode.source import BadInput
 
 
 def read_container(content: Path | bytes, name: str, limit: float) -> tuple[np.ndarray, int]:
@@ -20,12 +20,12 @@ def read_container(content: Path | bytes, name: str, limit: float) -> tuple[np.n
     Raises:
         BadInput: PyAV is absent, there is no sound, or it lasts longer than `limit` seconds.
     """
-    import antiphon.decode as decode
+    from antiphon.decode.sound import check_header  # which imports this module, where it is needed
 
     with _opened(content, name) as (av, container):
         stream = container.streams.audio[0]
         rate = int(stream.rate)
-        decode.check_header(name, int((container.duration or 0) / av.time_base * rate), rate, limit)
+        check_header(name, int((container.duration or 0) / av.time_base * rate), rate, limit)
         mono = av.AudioResampler(format="flt", layout="mono", rate=rate)
         blocks: list[np.ndarray] = []
         samples = 0
@@ -33,7 +33,7 @@ def read_container(content: Path | bytes, name: str, limit: float) -> tuple[np.n
             for part in mono.resample(frame):
                 blocks.append(part.to_ndarray().reshape(-1))
                 samples += len(blocks[-1])
-            decode.check_header(name, samples, rate, limit)  # a container may not know its own length
+            check_header(name, samples, rate, limit)  # a container may not know its own length
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate
 
 

@@ -1,0 +1,117 @@
+"""Open Clip Art Library 0.18: some seven thousand public-domain drawings with titles and keywords.
+
+From the Debian package openclipart-svg. Many titles there name a collection and not the drawing ("Lemon SVG
+theme"); a title that several drawings share is therefore not used as a caption.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+from datasets import Dataset
+
+from antiphon.data.cache import DataError
+from antiphon.data.table import table
+from antiphon.decode import BadInput
+from antiphon.decode.svg import check
+
+DESCRIPTION = "Open Clip Art Library: SVG drawings with titles and keywords"
+LICENCE = "public domain (Creative Commons Public Domain Dedication)"
+PACKAGE = "openclipart-svg"
+
+_KINDS = {"id": "text", "image": "image", "text": "text", "title": "text", "keywords": "text", "top": "text"}
+_DC = "{http://purl.org/dc/elements/1.1/}"
+_NOISE = re.compile(r"hash|unsorted|0x[0-9a-f]+|[\d\W_]*", re.IGNORECASE)
+_CREDIT = re.compile(r"^clipart by [^-]+ - ", re.IGNORECASE)
+
+_log = logging.getLogger(__name__)
+
+
+def load(folder: str | Path | None = None, *, shared: int = 5) -> Dataset:
+    """Rows of `id, image, text, title, keywords, top`.
+
+    `text` is the title and the keywords in one line, `title` None where it names a collection, `keywords` a
+    line of comma-separated words (it may be empty), `top` the first folder. Left out, and counted in the log
+    and in `rows.info.description`: links to another drawing, drawings without any words, and such as are not
+    self-contained (they name outside files or declare entities).
+
+    Args:
+        folder: the unpacked package or its `svg` folder; None gets the package through
+            `antiphon.data.debian`.
+        shared: a title of more drawings than this names a collection.
+
+    Raises:
+        DataError: no drawings there, or the package cannot be had.
+    """
+    root = _root(folder)
+    left: Counter[str] = Counter()
+    found: dict[Path, tuple[str, list[str]]] = {}
+    for path in sorted(root.rglob("*.svg")):
+        if path.is_symlink():
+            left["links"] += 1
+            continue
+        try:
+            found[path] = _words(path)
+        except BadInput as error:
+            left["drawings that are not self-contained"] += 1
+            _log.debug("clipart: %s", error)
+    titles = Counter(title.lower() for title, _ in found.values())
+    rows = []
+    for path, (title, keywords) in found.items():
+        own = title if title and titles[title.lower()] <= shared else None
+        words = ([own] if own else []) + [word for word in keywords if word.lower() != (own or "").lower()]
+        name = path.relative_to(root).with_suffix("").as_posix()
+        if not words:
+            left["drawings without words"] += 1
+            continue
+        row = {
+            "id": name,
+            "image": path,
+            "text": ", ".join(words),
+            "title": own,
+            "keywords": ", ".join(keywords),
+        }
+        rows.append(row | {"top": name.partition("/")[0]})
+    if not rows:
+        raise DataError(
+            f"{root}: holds no SVG drawings with words; give the unpacked {PACKAGE} as options.folder"
+        )
+    report = f"{len(rows)} drawings; left out: " + ", ".join(
+        f"{n} {what}" for what, n in sorted(left.items())
+    )
+    _log.info("clipart: %s", report)
+    return table(rows, _KINDS, description=f"{DESCRIPTION}. {report}", licence=LICENCE)
+
+
+def _root(folder: str | Path | None) -> Path:
+    if folder is None:
+        from antiphon.data.debian import get
+
+        folder = get(PACKAGE)
+    inside = Path(folder) / "usr/share/openclipart/svg"
+    root = inside if inside.is_dir() else Path(folder)
+    if not root.is_dir():
+        raise DataError(
+            f"clipart: no folder {root}; give the unpacked {PACKAGE} as options.folder, or leave it out"
+        )
+    return root
+
+
+def _words(path: Path) -> tuple[str, list[str]]:
+    """The title and keywords that the drawing carries; it is checked first."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: not UTF-8 ({error.reason})") from None
+    check(text, path.name)  # no entities from here on
+    work = next((node for node in ElementTree.fromstring(text).iter() if node.tag.endswith("}Work")), None)
+    if work is None:
+        return "", []
+    title = " ".join(_CREDIT.sub("", (work.findtext(f"{_DC}title") or "").strip()).replace("_", " ").split())
+    items = [node.text or "" for subject in work.iter(f"{_DC}subject") for node in subject.iter()]
+    words = [" ".join(item.replace("_", " ").split()) for item in items if not _NOISE.fullmatch(item.strip())]
+    return title, list(dict.fromkeys(words))
