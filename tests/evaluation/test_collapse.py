@@ -22,9 +22,7 @@ def test_constant_vectors():
     assert constant_vectors(made(16, 8)) is None
     assert constant_vectors(made(1, 8)) is None
     one_point = torch.ones(16, 8) + 1e-3 * made(16, 8)
-    assert "The text have collapsed to a point: 16 different items" in constant_vectors(
-        one_point, name="text"
-    )
+    assert "The text have collapsed to a point: 16 different items" in constant_vectors(one_point, name="text")
     assert constant_vectors(one_point, spread=1e-9) is None
     assert "hold nan or inf" in constant_vectors(torch.full((2, 2), math.nan))
 

@@ -26,9 +26,7 @@ def test_alignment_in_closed_form():
 @pytest.mark.parametrize("chunk", [1, 3, 100])
 def test_uniformity_agrees_with_the_slow_loop(chunk):
     vectors = torch.nn.functional.normalize(made(7, 4), dim=1)
-    pairs = [
-        math.exp(-2 * float((vectors[i] - vectors[j]).square().sum())) for i in range(7) for j in range(i)
-    ]
+    pairs = [math.exp(-2 * float((vectors[i] - vectors[j]).square().sum())) for i in range(7) for j in range(i)]
     assert uniformity(vectors * 3, chunk=chunk) == pytest.approx(math.log(sum(pairs) / len(pairs)))
 
 
@@ -56,9 +54,7 @@ def test_effective_rank_knows_no_scale_and_no_rotation(seed, factor):
 
 
 def test_modality_gap_in_closed_form():
-    assert modality_gap(
-        torch.tensor([[3.0, 0.0]]), torch.tensor([[-1.0, 0.0], [-2.0, 0.0]])
-    ) == pytest.approx(2)
+    assert modality_gap(torch.tensor([[3.0, 0.0]]), torch.tensor([[-1.0, 0.0], [-2.0, 0.0]])) == pytest.approx(2)
     assert modality_gap(torch.eye(3), torch.eye(3).flip(0)) == pytest.approx(0, abs=1e-12)
     assert modality_gap(torch.eye(2)[:1], torch.eye(2)[1:]) == pytest.approx(math.sqrt(2))
 

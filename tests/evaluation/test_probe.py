@@ -45,9 +45,7 @@ def test_separable_blobs_are_read_perfectly():
 
 
 def test_random_labels_stay_near_chance():
-    (train, labels), (dev, dev_labels), (test, test_labels) = (
-        blobs(900, seed, noise=1.0) for seed in range(3)
-    )
+    (train, labels), (dev, dev_labels), (test, test_labels) = (blobs(900, seed, noise=1.0) for seed in range(3))
     shuffle = torch.Generator().manual_seed(0)
     labels, dev_labels, test_labels = (
         each[torch.randperm(900, generator=shuffle)] for each in (labels, dev_labels, test_labels)
@@ -64,9 +62,7 @@ def test_the_penalty_is_chosen_on_dev_and_ties_go_to_the_larger():
     reached = {}
     for l2 in (1e-3, 1e2):
         weights, bias = fit_logistic(*noisy[0], l2=l2)
-        reached[l2] = float(
-            ((noisy[1][0].double() @ weights.T + bias).argmax(1) == noisy[1][1]).double().mean()
-        )
+        reached[l2] = float(((noisy[1][0].double() @ weights.T + bias).argmax(1) == noisy[1][1]).double().mean())
     assert found.l2 == max(reached, key=lambda l2: (reached[l2], l2))
     assert found.dev_accuracy == max(reached.values())
 
@@ -83,9 +79,7 @@ def test_knn_agrees_with_scikit_learn(temperature):
     reference = neighbors.KNeighborsClassifier(
         n_neighbors=7,
         metric="cosine",
-        weights="uniform"
-        if math.isinf(temperature)
-        else lambda distances: np.exp((1 - distances) / temperature),
+        weights="uniform" if math.isinf(temperature) else lambda distances: np.exp((1 - distances) / temperature),
     ).fit(train[0].double().numpy(), train[1].numpy())
     found = knn_probe(train, test, k=7, temperature=temperature)
     assert found.accuracy == pytest.approx(reference.score(test[0].double().numpy(), test[1].numpy()))

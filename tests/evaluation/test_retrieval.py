@@ -34,9 +34,7 @@ def test_agrees_with_the_slow_loop(rows, keys, seed, chunk):
     for query, label in zip(queries, labels, strict=True):
         scores = [float(query @ vector) for vector in vectors]
         best = max(score for score, other in zip(scores, key_labels, strict=True) if other == label)
-        ranks.append(
-            1 + sum(score >= best for score, other in zip(scores, key_labels, strict=True) if other != label)
-        )
+        ranks.append(1 + sum(score >= best for score, other in zip(scores, key_labels, strict=True) if other != label))
     found = retrieve(queries, vectors, (labels, key_labels), ks=(1, 3), chunk=chunk)
     assert found.ranks.tolist() == ranks
     assert found.as_dict() == pytest.approx(
@@ -105,9 +103,7 @@ def test_chance_agrees_with_all_orders(labels, key_labels):
 def test_chance_agrees_with_random_vectors():
     labels, key_labels = labelled(400, 30, 0)
     exact = chance(labels, key_labels)
-    runs = [
-        retrieve(made(400, 5, s), made(30, 5, 900 + s), (labels, key_labels)).as_dict() for s in range(40)
-    ]
+    runs = [retrieve(made(400, 5, s), made(30, 5, 900 + s), (labels, key_labels)).as_dict() for s in range(40)]
     for name in ("R@1", "R@5", "R@10", "MRR"):
         values = [run[name] for run in runs]
         error = statistics.stdev(values) / math.sqrt(len(values))

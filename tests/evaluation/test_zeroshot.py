@@ -86,8 +86,6 @@ def test_errors():
     with pytest.raises(ValueError, match="embed gave 1 vectors for 2 prompts"):
         class_vectors(lambda texts: torch.ones(1, 4), ["cat", "dog"])
     with pytest.raises(ValueError, match="prompts of the class 'dog' have no direction"):
-        class_vectors(
-            lambda texts: torch.tensor([[1.0], [1.0], [1.0], [-1.0]]), ["cat", "dog"], ["{}", "a {}"]
-        )
+        class_vectors(lambda texts: torch.tensor([[1.0], [1.0], [1.0], [-1.0]]), ["cat", "dog"], ["{}", "a {}"])
     with pytest.raises(ValueError, match="labels go from 0 to 3, wanted 0 to 2 for 3 classes"):
         zero_shot(torch.ones(2, 3), torch.eye(3), torch.tensor([0, 3]))

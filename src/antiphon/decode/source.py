@@ -32,9 +32,7 @@ def content_of(source: Any) -> Path | bytes:
             raise BadInput("0 bytes: the file is empty")
         return source
     if not isinstance(source, str | Path):
-        raise BadInput(
-            f"got a {type(source).__name__}, wanted a path, bytes or a dict with 'bytes' or 'path'"
-        )
+        raise BadInput(f"got a {type(source).__name__}, wanted a path, bytes or a dict with 'bytes' or 'path'")
     path = Path(source)
     try:
         if not path.is_file():

@@ -15,9 +15,7 @@ from torch.nn.functional import normalize
 from antiphon.evaluation.geometry import effective_rank
 
 
-def constant_vectors(
-    vectors_ND: Float[Tensor, "n d"], *, name: str = "vectors", spread: float = 1e-3
-) -> str | None:
+def constant_vectors(vectors_ND: Float[Tensor, "n d"], *, name: str = "vectors", spread: float = 1e-3) -> str | None:
     """Are all vectors (almost) one direction?
 
     Args:
@@ -27,10 +25,7 @@ def constant_vectors(
             minus their mean cosine, over all pairs.
     """
     if not bool(vectors_ND.isfinite().all()):
-        return (
-            f"The {name} hold nan or inf: lower the learning rate, or look for a division by zero in the "
-            "encoder."
-        )
+        return f"The {name} hold nan or inf: lower the learning rate, or look for a division by zero in the encoder."
     unit_ND = normalize(vectors_ND.detach().double(), dim=1)
     found = (unit_ND - unit_ND.mean(0)).square().sum(1).mean().item()
     if len(vectors_ND) < 2 or found >= spread:
@@ -41,9 +36,7 @@ def constant_vectors(
     )
 
 
-def stuck_at_log_batch(
-    losses: Sequence[float], batch_sizes: Sequence[int], *, share: float = 0.01
-) -> str | None:
+def stuck_at_log_batch(losses: Sequence[float], batch_sizes: Sequence[int], *, share: float = 0.01) -> str | None:
     """Is the loss that of guessing, log B, each time?
 
     Args:
@@ -96,9 +89,7 @@ class CollapseWatch:
 
     def __init__(self, *, patience: int = 20, share: float = 0.25) -> None:
         if patience < 1 or not 0 < share < 1:
-            raise ValueError(
-                f"patience {patience} and share {share:g}: wanted patience >= 1 and 0 < share < 1"
-            )
+            raise ValueError(f"patience {patience} and share {share:g}: wanted patience >= 1 and 0 < share < 1")
         self.patience = patience
         self.share = share
         self._losses: list[tuple[float, int]] = []

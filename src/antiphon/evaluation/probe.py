@@ -167,9 +167,7 @@ def _probe(
     l2: float | None = None,
     dev_accuracy: float | None = None,
 ) -> Probe:
-    shares = [
-        _accuracy(answers_N[labels_N == c], labels_N[labels_N == c]) for c in sorted(set(labels_N.tolist()))
-    ]
+    shares = [_accuracy(answers_N[labels_N == c], labels_N[labels_N == c]) for c in sorted(set(labels_N.tolist()))]
     return Probe(
         accuracy=_accuracy(answers_N, labels_N),
         balanced_accuracy=sum(shares) / len(shares),

@@ -65,9 +65,7 @@ def class_vectors(
             number, or prompts that cancel out.
     """
     if not classes or not templates:
-        raise ValueError(
-            f"{len(classes)} classes and {len(templates)} templates: wanted at least one of each"
-        )
+        raise ValueError(f"{len(classes)} classes and {len(templates)} templates: wanted at least one of each")
     if len(set(classes)) < len(classes):
         twice = next(name for name in classes if classes.count(name) > 1)
         raise ValueError(f"the class {twice!r} is given more than once: its queries could never be right")
@@ -83,9 +81,7 @@ def class_vectors(
     lost_C = ~(means_CD.norm(dim=1) > 1e-6)
     if lost_C.any():
         name = classes[int(lost_C.nonzero()[0])]
-        raise ValueError(
-            f"the prompts of the class {name!r} have no direction: they are zero, nan, or cancel out"
-        )
+        raise ValueError(f"the prompts of the class {name!r} have no direction: they are zero, nan, or cancel out")
     return normalize(means_CD, dim=1)
 
 
