@@ -33,7 +33,7 @@ def by_column(
     *,
     keep: Sequence[str] = (),
     augment: Mapping[str, Augment] | None = None,
-    of: Mapping[str, str] | None = None,
+    of: Mapping[str, str | Sequence[str]] | None = None,
     seed: int = 0,
     **columns: Collates,
 ) -> Collate:
@@ -42,8 +42,8 @@ def by_column(
     Args:
         keep: columns that go along as they are: numbers as a tensor, anything else as a list.
         augment: for an entry of the batch, what is done to its items first: `f(item, generator) -> item`.
-        of: where an entry is not named as its column: `of={"view_b": "image"}` makes a second view of
-            `image`.
+        of: where an entry is not named as its column: `of={"view_b": "image"}` makes a second view of `image`; of
+            several columns, `of={"speech": ("speech_fr", "speech_es")}`, each row gives one that it has, by chance.
         seed: of the augmentation; the generator depends on seed, epoch, row and entry, and not on workers.
         columns: the entries of the batch, each with the encoder (anything with `collate`) that reads it.
     """
@@ -64,7 +64,7 @@ class Collate:
         *,
         keep: Sequence[str],
         augment: Mapping[str, Augment],
-        of: Mapping[str, str],
+        of: Mapping[str, str | Sequence[str]],
         seed: int,
     ) -> None:
         strangers = (set(augment) | set(of)) - set(columns)
@@ -94,7 +94,7 @@ class Collate:
         return batch
 
     def _entry(self, name: str, rows: Sequence[Row], quarantine: list[dict[str, Any]]) -> Padded:
-        items = _column(rows, self.of.get(name, name))
+        items = self._items(name, rows)
         bad: dict[int, str] = {}
         if name in self.augment:
             items = [
@@ -111,15 +111,29 @@ class Collate:
             quarantine.append({"column": name, "row": _label(rows[place], place), "reason": bad[place]})
         return padded
 
+    def _items(self, name: str, rows: Sequence[Row]) -> list[Any]:
+        source = self.of.get(name, name)
+        if isinstance(source, str):
+            return _column(rows, source)
+        columns = [_column(rows, column) for column in source]
+        choices = [[item for item in items if item is not None] for items in zip(*columns, strict=True)]
+        return [
+            items[int(torch.randint(len(items), (1,), generator=self._generator(name, row)))] if items else None
+            for row, items in zip(rows, choices, strict=True)
+        ]
+
+    def _generator(self, name: str, row: Row) -> torch.Generator:
+        """Chance that depends on seed, epoch, row and entry only."""
+        if INDEX not in row:
+            raise ValueError(f"{name}: chance is seeded by row, so rows must carry {INDEX!r}")
+        key = f"{self.seed}/{row.get(EPOCH, 0)}/{row[INDEX]}/{name}".encode()
+        return torch.Generator().manual_seed(int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big"))
+
     def _augmented(self, name: str, row: Row, item: Any, place: int, bad: dict[int, str]) -> Any:
         if item is None:
             return None
-        if INDEX not in row:
-            raise ValueError(f"{name}: augmentation is seeded by row, so rows must carry {INDEX!r}")
-        key = f"{self.seed}/{row.get(EPOCH, 0)}/{row[INDEX]}/{name}".encode()
-        generator = torch.Generator().manual_seed(int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big"))
         try:
-            return self.augment[name](item, generator)
+            return self.augment[name](item, self._generator(name, row))
         except BadInput as error:
             bad[place] = str(error)
             return None

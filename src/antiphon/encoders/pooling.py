@@ -52,3 +52,25 @@ class LayerMix(nn.Module):
         """`(..., L * D)` to `(..., D)`."""
         stacked = tokens.unflatten(-1, (len(self.logits), -1))
         return (stacked * self.logits.softmax(0)[:, None]).sum(-2)
+
+
+def segments(
+    tokens_BTD: Float[Tensor, "b t d"], mask_BT: Bool[Tensor, "b t"], count: int
+) -> Float[Tensor, "b {count} d"]:
+    """The item's real positions as `count` overlapping means in order, by triangular windows; zero for an empty item.
+
+    An item of exactly `count` positions is left as it is; a shorter one is interpolated; one segment is the mean.
+
+    Args:
+        count: S, how many segments.
+    """
+    if count == 1:
+        return masked_mean(tokens_BTD, mask_BT)[:, None]
+    lengths_B11 = mask_BT.sum(1)[:, None, None].to(tokens_BTD.dtype)
+    steps_S = torch.arange(count, device=tokens_BTD.device, dtype=tokens_BTD.dtype)
+    centres_BS1 = (steps_S[None, :, None] + 0.5) * lengths_B11 / count - 0.5
+    centres_BS1 = torch.minimum(centres_BS1.clamp(min=0.0), (lengths_B11 - 1).clamp(min=0.0))
+    places_T = torch.arange(tokens_BTD.shape[1], device=tokens_BTD.device, dtype=tokens_BTD.dtype)
+    reach_B11 = (lengths_B11 / count).clamp(min=1.0)
+    weights_BST = (1.0 - (places_T - centres_BS1).abs() / reach_B11).clamp(min=0.0) * mask_BT[:, None, :]
+    return (weights_BST / weights_BST.sum(2, keepdim=True).clamp(min=1e-6)) @ tokens_BTD
