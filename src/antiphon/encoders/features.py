@@ -21,8 +21,12 @@ from torch import Tensor
 
 from antiphon.decode import BadInput
 from antiphon.encoders import Encoder
-from antiphon.encoders.pooling import masked_mean
+from antiphon.encoders.pooling import masked_mean, segments
 from antiphon.types import Encoded, Padded
+
+
+View = Callable[[Any, torch.Generator], Any]
+"""Another look at an item: a change that takes the item as it stands in the row."""
 
 
 class Features(Encoder):
@@ -131,7 +135,8 @@ def encode_once(
     items: Sequence[Any],
     cache: FeatureCache,
     *,
-    pool: int = 1,
+    keep: int = 0,
+    view: tuple[str, View] | None = None,
     batch_size: int = 32,
     size: Callable[[Any], float] | None = None,
     progress: Callable[[int], None] = lambda _: None,
@@ -143,7 +148,8 @@ def encode_once(
         encoder: put into eval mode.
         items: as `encoder.collate` takes them; None stays None.
         cache: where features are kept.
-        pool: means over this many neighbouring tokens are kept (0: one mean over the whole item).
+        keep: this many means of stretches of the tokens are kept (`pooling.segments`); 0 keeps every token.
+        view: another look at each item, by name: `change(item, generator)`, the generator seeded by the content.
         batch_size: items to encode at once.
         size: a cheap size of an item (seconds, bytes) to batch like with like.
         progress: called with the number of items done since the last call.
@@ -151,7 +157,7 @@ def encode_once(
             without it such an item raises.
     """
     encoder.eval()
-    name = fingerprint(encoder, f"pool={pool}")
+    name = fingerprint(encoder, f"keep={keep}", "" if view is None else view[0])
     cached = cache.read(name)
     keys = [None if item is None else content_key(item) for item in items]
     missing = {key: at for at, key in reversed(list(enumerate(keys))) if key is not None and key not in cached}
@@ -161,7 +167,8 @@ def encode_once(
     try:
         for at in range(0, len(order), batch_size):
             places = order[at : at + batch_size]
-            for place, tokens in _encode(encoder, items, places, pool, refused):
+            looks = {place: _look(items[place], str(keys[place]), view) for place in places}
+            for place, tokens in _encode(encoder, looks, keep, refused):
                 fresh[str(keys[place])] = tokens
             progress(len(places))
     finally:  # what an interrupt leaves is kept: the next call goes on from here
@@ -172,32 +179,34 @@ def encode_once(
 
 def _encode(
     encoder: Encoder,
-    items: Sequence[Any],
-    places: list[int],
-    pool: int,
+    items: dict[int, Any],
+    keep: int,
     refused: Callable[[int, BadInput], None] | None,
 ) -> Iterator[tuple[int, Tensor]]:
     try:
-        batch = encoder.collate([items[place] for place in places])
+        batch = encoder.collate([item() for item in items.values()])
     except BadInput as error:
-        if len(places) > 1:
-            for place in places:
-                yield from _encode(encoder, items, [place], pool, refused)
+        if len(items) > 1:
+            for place, item in items.items():
+                yield from _encode(encoder, {place: item}, keep, refused)
         elif refused is None:
             raise
         else:
-            refused(places[0], error)
+            refused(next(iter(items)), error)
         return
     encoded = encoder(batch)
-    for place, tokens, mask in zip(places, encoded.tokens, encoded.mask, strict=True):
-        yield place, pooled(tokens[mask], pool).half()
+    if keep:
+        for place, tokens in zip(items, segments(encoded.tokens, encoded.mask, keep), strict=True):
+            yield place, tokens.half()
+    else:
+        for place, tokens, mask in zip(items, encoded.tokens, encoded.mask, strict=True):
+            yield place, tokens[mask].half()
 
 
-def pooled(tokens_TD: Tensor, pool: int) -> Tensor:
-    """Means over runs of `pool` neighbouring tokens, the last run as long as it is; `pool=0`: over all of them."""
-    if pool == 1:
-        return tokens_TD
-    return torch.stack([run.mean(0) for run in tokens_TD.split(pool or len(tokens_TD))])
+def _look(item: Any, key: str, view: tuple[str, View] | None) -> Callable[[], Any]:
+    if view is None:
+        return lambda: item
+    return lambda: view[1](item, torch.Generator().manual_seed(int(key[:12], 16)))
 
 
 def _unpack(path: Path) -> dict[str, Tensor]:

