@@ -27,25 +27,19 @@ RATE = 16_000
 TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
 
 
-def sound(
-    samples: np.ndarray = TONE, rate: int = RATE, kind: str = "WAV", subtype: str | None = None
-) -> bytes:
+def sound(samples: np.ndarray = TONE, rate: int = RATE, kind: str = "WAV", subtype: str | None = None) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format=kind, subtype=subtype)
     return file.getvalue()
 
 
-def picture(
-    mode: str = "RGB", size: tuple[int, int] = (40, 20), kind: str = "PNG", colour: object = "red"
-) -> bytes:
+def picture(mode: str = "RGB", size: tuple[int, int] = (40, 20), kind: str = "PNG", colour: object = "red") -> bytes:
     file = io.BytesIO()
     Image.new(mode, size, colour).save(file, kind)
     return file.getvalue()
 
 
-def svg(
-    inside: str = '<rect width="40" height="20" fill="red"/>', *, size: str = 'width="40" height="20"'
-) -> bytes:
+def svg(inside: str = '<rect width="40" height="20" fill="red"/>', *, size: str = 'width="40" height="20"') -> bytes:
     spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     return f"<svg {spaces} {size}>{inside}</svg>".encode()
 
@@ -112,9 +106,7 @@ def test_a_sound_cut_short_is_refused(kind: str, share: float) -> None:
 
 
 def test_an_mp3_that_does_not_know_its_length() -> None:
-    uneven = np.concatenate([np.zeros(5 * RATE), np.random.default_rng(0).normal(0, 0.3, 5 * RATE)]).astype(
-        np.float32
-    )
+    uneven = np.concatenate([np.zeros(5 * RATE), np.random.default_rng(0).normal(0, 0.3, 5 * RATE)]).astype(np.float32)
     file = io.BytesIO()
     soundfile.write(file, uneven, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=0.3)
     content = file.getvalue()
@@ -172,10 +164,7 @@ def test_three_hours_are_refused_by_the_header(tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     size = 3 * 3600 * RATE * 2
     head = (
-        b"RIFF"
-        + struct.pack("<I", size + 36)
-        + b"WAVEfmt "
-        + struct.pack("<IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)
+        b"RIFF" + struct.pack("<I", size + 36) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)
     )
     with path.open("wb") as file:
         file.write(head + b"data" + struct.pack("<I", size))
@@ -398,13 +387,9 @@ def test_svg_that_is_right() -> None:
         '<a href="https://example.org"><rect width="40" height="20" fill="red"/></a>',
     ):
         assert decode_image(svg(inside), size=40).getpixel((20, 5)) == (255, 0, 0)
-    plain = (
-        b'<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/a.dtd">'
-    )
+    plain = b'<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/a.dtd">'
     assert decode_image(plain + svg(), size=40).getpixel((20, 10)) == (255, 0, 0)
-    latin = b'<?xml version="1.0" encoding="iso-8859-1"?>' + svg("<title>e</title>").replace(
-        b">e<", b">\xe9<"
-    )
+    latin = b'<?xml version="1.0" encoding="iso-8859-1"?>' + svg("<title>e</title>").replace(b">e<", b">\xe9<")
     assert decode_image(latin, size=40).size == (40, 20)
     assert decode_image(svg().decode().encode("utf-16"), size=40).size == (40, 20)
     assert decode_image(svg(""), size=8).getpixel((2, 2)) == (255, 255, 255)

@@ -15,10 +15,14 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import pydantic
 import yaml
+
+from antiphon.errors import UserError
+
+C = TypeVar("C", bound="Config")
 
 
 class Config(pydantic.BaseModel):
@@ -26,14 +30,16 @@ class Config(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    def but(self, **changes: Any) -> Self:
+    def but(self: C, **changes: Any) -> C:
         """A validated copy with some fields changed; `__` reaches into a sub-config: `but(train__steps=5)`."""
         return parse(self, [(key.replace("__", "."), value) for key, value in changes.items()])
 
     def changed(self) -> dict[str, Any]:
         """The fields that differ from the defaults, by dotted path: what a run is named by."""
         default = _flat(type(self)().model_dump(mode="json"))
-        return {key: value for key, value in _flat(self.model_dump(mode="json")).items() if _differs(default, key, value)}
+        return {
+            key: value for key, value in _flat(self.model_dump(mode="json")).items() if _differs(default, key, value)
+        }
 
     def fingerprint(self) -> str:
         """Eight hex digits that name what differs from the defaults."""
@@ -44,11 +50,10 @@ class Config(pydantic.BaseModel):
         return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A config that does not validate; the message lists every error with its dotted path."""
 
 
-C = TypeVar("C", bound=Config)
 _SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 

@@ -35,7 +35,7 @@ def gather_views(views: Views) -> Views:
     return {name: gather(view) for name, view in views.items()}
 
 
-def gather(rows: Shaped[Tensor, "b *rest"]) -> Shaped[Tensor, "n *rest"]:
+def gather(rows: Shaped[Tensor, b * rest]) -> Shaped[Tensor, n * rest]:
     """The rows of all processes, differentiable in the own rows (see the top of this file for the factor W)."""
     if world_size() == 1:
         return rows

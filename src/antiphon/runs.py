@@ -24,6 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from antiphon.config import Config
+from antiphon.errors import UserError
 
 Measures = dict[str, float]
 """What a recipe's `run` returns: named numbers, for tables, claims and cards."""
@@ -31,7 +32,7 @@ Measures = dict[str, float]
 _PACKAGES = ("antiphon", "torch", "transformers", "datasets", "accelerate", "numpy")
 
 
-class RunError(RuntimeError):
+class RunError(UserError, RuntimeError):
     """A run folder that cannot be used, in one line."""
 
 
@@ -61,11 +62,11 @@ class Run:
 
     @classmethod
     def of(cls, recipe: str, config: Config, *, seed: int = 0, root: str | Path = "runs") -> Run:
-        """The run of this recipe, config and seed below `root`: the same arguments find the same folder."""
+        """The run of this recipe, config and seed below `root`; the same ones find the same folder."""
         return cls(Path(root) / f"{recipe}-{config.fingerprint()}-seed{seed}", config, recipe=recipe, seed=seed)
 
     def seed_all(self) -> None:
-        """Seed torch, numpy and Python's `random` from the run's seed: a recipe's first line, before weights are drawn."""
+        """Seed torch, numpy and Python's `random` from the run's seed: a recipe's first line, before weights."""
         import random
 
         import numpy as np

@@ -97,12 +97,7 @@ def test_workers_change_nothing() -> None:
     given = rows(*"abcdefgh")
     make = by_column(text=Letters(), augment={"text": add_letter})
     seen = [
-        torch.cat(
-            [
-                batch["text"].values
-                for batch in DataLoader(given, batch_size=2, collate_fn=make, num_workers=n)
-            ]
-        )
+        torch.cat([batch["text"].values for batch in DataLoader(given, batch_size=2, collate_fn=make, num_workers=n)])
         for n in (0, 2)
     ]
     assert torch.equal(*seen)

@@ -48,9 +48,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _say(folder: Path, content: bytes) -> None:
     digest = hashlib.sha256(content).hexdigest()
-    (folder / "uris").write_text(
-        f"'http://x/pictures_1_all.deb' pictures_1_all.deb {len(content)} SHA256:{digest}\n"
-    )
+    (folder / "uris").write_text(f"'http://x/pictures_1_all.deb' pictures_1_all.deb {len(content)} SHA256:{digest}\n")
 
 
 def _calls(folder: Path) -> list[str]:
@@ -65,9 +63,7 @@ def test_a_package_is_downloaded_once(fake: Path, tmp_path: Path) -> None:
     assert all("APT::Sandbox::User=root" in call for call in calls)
     assert debian.get("pictures", progress=False) == folder
     assert _calls(fake) == calls
-    assert [
-        path.name for path in (tmp_path / "cache/debian").iterdir() if path.name.startswith(".pictures-")
-    ] == []
+    assert [path.name for path in (tmp_path / "cache/debian").iterdir() if path.name.startswith(".pictures-")] == []
     assert list((tmp_path / "cache/debian/.download").iterdir()) == []
 
 

@@ -61,9 +61,7 @@ def test_writing_is_the_same_to_the_byte(shards: Path, tmp_path: Path) -> None:
         write_shards(made(rows=1), shards)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*shard-0:pytest.PytestUnraisableExceptionWarning"
-)  # it leaves files open
+@pytest.mark.filterwarnings("ignore:.*shard-0:pytest.PytestUnraisableExceptionWarning")  # it leaves files open
 @pytest.mark.filterwarnings("ignore:.*shard-0:ResourceWarning")
 def test_webdataset_reads_them(shards: Path) -> None:
     files = [str(file) for file in shard_files(shards)]

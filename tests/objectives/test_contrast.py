@@ -272,9 +272,7 @@ class TestErrors:
     def test_rows_that_do_not_sum_to_one(self):
         targets = torch.eye(4)
         targets[3, 3] = 0
-        with pytest.raises(
-            ValueError, match=r"targets must sum to 1 per row, row 3 sums to 0: has it a positive"
-        ):
+        with pytest.raises(ValueError, match=r"targets must sum to 1 per row, row 3 sums to 0: has it a positive"):
             contrast(torch.zeros(4, 4), targets)
 
     def test_nan_targets(self):

@@ -18,7 +18,7 @@ from antiphon.objectives.negatives import (
 )
 from antiphon.objectives.targets import pad_negatives
 
-few = settings(max_examples=25, derandomize=True, deadline=None)
+few = settings(max_examples=40, derandomize=True, deadline=None)
 
 
 def made(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -104,7 +104,7 @@ def test_absent_hard_negatives_change_nothing():
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 1000))
 def test_hardest_agrees_with_a_sort(rows, columns, seed):
     scores = made(rows, columns, seed=seed).round()  # rounded: many ties
-    scores[:, 0] = -math.inf
+    scores[:, -1] = -math.inf
     forbidden = torch.rand(rows, columns, generator=torch.Generator().manual_seed(seed)) < 0.4
     count = int((~forbidden).sum(1).min())
     found = hardest(scores, count, forbidden=forbidden)

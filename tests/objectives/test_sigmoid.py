@@ -73,9 +73,7 @@ def test_gradients_reach_scores_scale_and_bias():
     log_scale = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
     mask = torch.ones(3, 4, dtype=torch.bool)
     mask[0, 3] = False
-    assert gradcheck(
-        lambda s, t, b: sigmoid_contrast(s * t.exp(), bias=b, mask=mask), (scores, log_scale, bias)
-    )
+    assert gradcheck(lambda s, t, b: sigmoid_contrast(s * t.exp(), bias=b, mask=mask), (scores, log_scale, bias))
     scale = SigmoidScale()
     sigmoid_contrast(scale(scores.float().detach())).backward()
     assert all(parameter.grad.abs() > 0 for parameter in scale.parameters())

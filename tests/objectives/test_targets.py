@@ -34,9 +34,7 @@ def test_identity():
 
 
 @few
-@given(
-    st.lists(st.integers(0, 3), min_size=1, max_size=8), st.lists(st.integers(0, 3), min_size=1, max_size=8)
-)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=8), st.lists(st.integers(0, 3), min_size=1, max_size=8))
 def test_same_label_agrees_with_the_slow_loop(queries, keys):
     targets = same_label(torch.tensor(queries), torch.tensor(keys))
     for i, query in enumerate(queries):

@@ -55,9 +55,7 @@ def test_siglip_loss_of_transformers():
 @pytest.mark.parametrize("hard", [0, 1])
 def test_multiple_negatives_ranking(losses, hard):
     columns = [unit(7, seed) for seed in range(2 + hard)]
-    theirs = losses.MultipleNegativesRankingLoss(Given(), scale=20.0).compute_loss_from_embeddings(
-        columns, None
-    )
+    theirs = losses.MultipleNegativesRankingLoss(Given(), scale=20.0).compute_loss_from_embeddings(columns, None)
     torch.testing.assert_close(contrast(columns[0] @ torch.cat(columns[1:]).T * 20), theirs)
 
 
@@ -76,9 +74,7 @@ def test_gist_embed_formula():
     masked = scores.clone()
     masked[(teacher > teacher.diagonal()[:, None] - margin) & off_diagonal(9, 9)] = -torch.inf
     theirs = nn.functional.cross_entropy(masked / 0.05, torch.arange(9))
-    torch.testing.assert_close(
-        contrast(scores / 0.05, mask=false_negative_mask(teacher, margin=-margin)), theirs
-    )
+    torch.testing.assert_close(contrast(scores / 0.05, mask=false_negative_mask(teacher, margin=-margin)), theirs)
 
 
 @pytest.mark.parametrize(

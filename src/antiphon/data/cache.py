@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from antiphon.errors import UserError
 
-class DataError(RuntimeError):
+
+class DataError(UserError, RuntimeError):
     """A data set that cannot be had; the message is one line: what is missing and what to do."""
 
 
@@ -30,7 +32,5 @@ def data_folder(name: str) -> Path:
         raise DataError(f"data set {name!r}: set ANTIPHON_DATA to the folder that holds it")
     folder = Path(root).expanduser() / name
     if not folder.is_dir():
-        raise DataError(
-            f"data set {name!r}: no folder {folder}; put the data there (antiphon data get {name})"
-        )
+        raise DataError(f"data set {name!r}: no folder {folder}; put the data there (antiphon data get {name})")
     return folder

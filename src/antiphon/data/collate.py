@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -20,6 +20,7 @@ Batch = dict[str, Any]
 Augment = Callable[[Any, torch.Generator], Any]
 
 
+@runtime_checkable
 class Collates(Protocol):
     """What a column is collated by; every `Encoder` is one."""
 
@@ -74,9 +75,7 @@ class Collate:
             raise ValueError(f"keep={sorted(both)}: the batch uses that name already")
         for name, column in columns.items():
             if not callable(getattr(column, "collate", None)):
-                raise TypeError(
-                    f"{name}: got a {type(column).__name__}, wanted an encoder (something with collate)"
-                )
+                raise TypeError(f"{name}: got a {type(column).__name__}, wanted an encoder (something with collate)")
         self.columns, self.keep, self.augment, self.of = dict(columns), tuple(keep), dict(augment), dict(of)
         self.seed = seed
 
@@ -118,9 +117,7 @@ class Collate:
         if INDEX not in row:
             raise ValueError(f"{name}: augmentation is seeded by row, so rows must carry {INDEX!r}")
         key = f"{self.seed}/{row.get(EPOCH, 0)}/{row[INDEX]}/{name}".encode()
-        generator = torch.Generator().manual_seed(
-            int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big")
-        )
+        generator = torch.Generator().manual_seed(int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big"))
         try:
             return self.augment[name](item, generator)
         except BadInput as error:

@@ -80,9 +80,7 @@ def _download(package: str, folder: Path, progress: bool) -> Path:
     there = path.stat().st_size if path.exists() else 0
     free = shutil.disk_usage(folder).free + there
     if free < 3 * deb.size:  # the archive, and what comes out of it
-        raise DataError(
-            f"{package}: needs about {3 * deb.size / 1e6:.0f} MB in {folder}, {free / 1e6:.0f} MB are free"
-        )
+        raise DataError(f"{package}: needs about {3 * deb.size / 1e6:.0f} MB in {folder}, {free / 1e6:.0f} MB are free")
     million = 1_000_000
     with bar(f"{package} (MB)", deb.size // million) if progress else nullcontext(lambda _: None) as advance:
         shown = 0
@@ -96,9 +94,7 @@ def _download(package: str, folder: Path, progress: bool) -> Path:
         _run([*_APT, "download", package], package, folder, look)
     if not _matches(path, deb):
         path.unlink(missing_ok=True)
-        raise DataError(
-            f"{package}: the download does not match its checksum; try again, or run apt-get update"
-        )
+        raise DataError(f"{package}: the download does not match its checksum; try again, or run apt-get update")
     return path
 
 
@@ -108,14 +104,10 @@ def _candidate(package: str) -> _Deb:
     try:
         said = _run(ask, package)
     except DataError as error:
-        if not re.search(
-            "unable to locate|no candidate|no installation candidate", str(error), re.IGNORECASE
-        ):
+        if not re.search("unable to locate|no candidate|no installation candidate", str(error), re.IGNORECASE):
             raise
         if os.geteuid() != 0:
-            raise DataError(
-                f"{package}: apt does not know it; run: sudo apt-get update, then try again"
-            ) from None
+            raise DataError(f"{package}: apt does not know it; run: sudo apt-get update, then try again") from None
         _run([*_APT, "update"], package)
         said = _run(ask, package)
     for line in said.splitlines():
@@ -123,9 +115,7 @@ def _candidate(package: str) -> _Deb:
         if len(words) == 4 and ":" in words[3]:
             method, _, digest = words[3].partition(":")
             return _Deb(Path(words[1]).name, int(words[2]), method.removesuffix("Sum").lower(), digest)
-    raise DataError(
-        f"{package}: apt-get download --print-uris says nothing that can be read: {said.strip()[:200]!r}"
-    )
+    raise DataError(f"{package}: apt-get download --print-uris says nothing that can be read: {said.strip()[:200]!r}")
 
 
 def _matches(path: Path, deb: _Deb) -> bool:
@@ -146,15 +136,11 @@ def _unpack(package: str, deb: Path, folder: Path) -> None:
     deb.unlink()
 
 
-def _run(
-    words: Sequence[str], package: str, folder: Path | None = None, look: Callable[[], None] | None = None
-) -> str:
+def _run(words: Sequence[str], package: str, folder: Path | None = None, look: Callable[[], None] | None = None) -> str:
     """What a command prints; called from `folder`, with `look` every now and then while it works."""
     env = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = subprocess.Popen(
-            words, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err
-        )
+        process = subprocess.Popen(words, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         try:
             while process.poll() is None:
                 time.sleep(_POLL)
@@ -166,9 +152,7 @@ def _run(
                 process.wait()
         said, complained = _text(out), _text(err)
     if process.returncode != 0:
-        lines = [line for line in complained.splitlines() if line.strip()] or [
-            f"exit code {process.returncode}"
-        ]
+        lines = [line for line in complained.splitlines() if line.strip()] or [f"exit code {process.returncode}"]
         reason = next((line for line in lines if "No space left" in line), lines[0]).removeprefix("E: ")
         raise DataError(f"{package}: {words[0]} failed: {reason.strip()[:300]}")
     return said

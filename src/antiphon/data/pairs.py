@@ -9,6 +9,7 @@ from datasets import Dataset
 from antiphon.config import Config
 from antiphon.data import sources
 from antiphon.data.splits import split_by
+from antiphon.errors import UserError
 
 
 class Pairs(Config):
@@ -29,41 +30,52 @@ class Pairs(Config):
     """At most this many rows, for a quick look."""
 
 
-class Splits(dict[str, Dataset]):
-    """Datasets by split name: train, dev, test."""
-
-
 def load(cfg: Pairs) -> Dataset:
     """All rows of the source.
 
     Raises:
-        ValueError: a column that the source has not, or no rows.
+        UserError: a column that the source has not, or no rows.
     """
     rows = sources.load(cfg.source, **cfg.options)
     if cfg.split_by not in rows.column_names:
-        raise ValueError(
-            f"data.split_by={cfg.split_by}: {cfg.source} has columns {', '.join(rows.column_names)}"
-        )
+        raise UserError(f"data.split_by={cfg.split_by}: {cfg.source} has columns {', '.join(rows.column_names)}")
     expand(cfg.columns, rows.column_names)
     return rows if cfg.limit is None else rows.select(range(min(cfg.limit, len(rows))))
 
 
-def splits(cfg: Pairs, seed: int) -> Splits:
+def splits(cfg: Pairs, seed: int) -> dict[str, Dataset]:
     """The source's rows in train, dev and test, by the run's seed."""
-    return Splits(split_by(load(cfg), cfg.split_by, seed=seed))
+    return split_by(load(cfg), cfg.split_by, seed=seed)
+
+
+def labelled(parts: dict[str, Dataset], key: str) -> dict[str, Dataset]:
+    """The splits with an integer column `label`: rows that agree in `key` have the same, over all splits."""
+    values = sorted({value for part in parts.values() for value in part[key]})
+    numbers = {value: number for number, value in enumerate(values)}
+    return {
+        name: (part.remove_columns("label") if "label" in part.column_names else part).add_column(
+            "label", [numbers[value] for value in part[key]]
+        )
+        for name, part in parts.items()
+    }
+
+
+def directions(columns: list[str]) -> list[tuple[str, str]]:
+    """Every ordered pair of columns."""
+    return [(source, target) for source in columns for target in columns if source != target]
 
 
 def expand(columns: tuple[str, ...], present: list[str]) -> list[str]:
     """The source's own names for the wanted columns: "speech" stands for every `speech_xx`.
 
     Raises:
-        ValueError: nothing of a wanted name.
+        UserError: nothing of a wanted name.
     """
     names = []
     for column in columns:
         found = [column] if column in present else [name for name in present if name.startswith(f"{column}_")]
         if not found:
-            raise ValueError(f"no column {column!r} in these rows: they have {', '.join(present)}")
+            raise UserError(f"no column {column!r} in these rows: they have {', '.join(present)}")
         names += found
     return names
 

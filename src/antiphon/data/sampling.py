@@ -72,11 +72,7 @@ def padding_waste(plan: Sequence[Sequence[int]], lengths: Sequence[float]) -> fl
 def _bucketed(order: list[int], lengths: Sequence[float], size: int) -> list[int]:
     """Within each run of `size` rows, from short to long; the sort is stable, so ties stay shuffled."""
     starts = range(0, len(order), size)
-    return [
-        index
-        for start in starts
-        for index in sorted(order[start : start + size], key=lambda row: lengths[row])
-    ]
+    return [index for start in starts for index in sorted(order[start : start + size], key=lambda row: lengths[row])]
 
 
 def _cut(order: list[int], lengths: Sequence[float] | None, size: int, budget: float) -> Iterator[list[int]]:
@@ -122,9 +118,7 @@ def _check(
     distinct: Sequence[Hashable] | None,
 ) -> None:
     if batch_size < 1 or (bucket is not None and bucket < 1) or (max_total is not None and max_total <= 0):
-        raise ValueError(
-            f"batch_size={batch_size}, bucket={bucket}, max_total={max_total}: must be above zero"
-        )
+        raise ValueError(f"batch_size={batch_size}, bucket={bucket}, max_total={max_total}: must be above zero")
     if lengths is None and (bucket is not None or max_total is not None):
         raise ValueError("bucket and max_total need the length of each row, not only their number")
     if max_total is not None and drop_last:

@@ -102,9 +102,7 @@ def shard_files(source: str | Path) -> list[Path]:
         files = sorted(path.parent.glob(path.name))
     missing = [file for file in files if not file.is_file()]
     if missing or not files:
-        raise BadInput(
-            f"{missing[0] if missing else source}: no such shard; wanted a folder, a .tar or a pattern"
-        )
+        raise BadInput(f"{missing[0] if missing else source}: no such shard; wanted a folder, a .tar or a pattern")
     return files
 
 
@@ -149,9 +147,7 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
                 if not member.isfile():
                     continue
                 if member.size > MAX_MEMBER:
-                    raise BadInput(
-                        f"{path}: {member.name} has {member.size} bytes, the limit is {MAX_MEMBER}"
-                    )
+                    raise BadInput(f"{path}: {member.name} has {member.size} bytes, the limit is {MAX_MEMBER}")
                 file = tar.extractfile(member)
                 content = file.read() if file is not None else b""
                 if len(content) < member.size:
@@ -265,9 +261,7 @@ def _suffix(value: Mapping[str, Any], column: str) -> str:
         return "wav" if head[8:] == b"WAVE" else "webp"
     found = next((suffix for magic, suffix in _MAGIC.items() if head.startswith(magic)), None)
     if found is None:
-        raise BadInput(
-            f"{column}: {value['path'] or head!r}: neither its name nor its first bytes say what it is"
-        )
+        raise BadInput(f"{column}: {value['path'] or head!r}: neither its name nor its first bytes say what it is")
     return found
 
 

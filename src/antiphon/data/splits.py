@@ -11,9 +11,7 @@ from datasets import Dataset
 SHARES: Mapping[str, float] = {"train": 0.70, "dev": 0.15, "test": 0.15}
 
 
-def split_by(
-    rows: Dataset, key: str, *, seed: int, shares: Mapping[str, float] = SHARES
-) -> dict[str, Dataset]:
+def split_by(rows: Dataset, key: str, *, seed: int, shares: Mapping[str, float] = SHARES) -> dict[str, Dataset]:
     """Splits in which rows with the same value of `key` stay together and keep their order.
 
     The distinct values are shuffled by the seed and divided by the shares, so which side a value is on does
@@ -35,9 +33,7 @@ def split_by(
         raise ValueError(f"shares {dict(shares)} must be above zero and sum to 1")
     column = list(rows[key])
     if None in column:
-        raise ValueError(
-            f"cannot split by {key!r}: row {column.index(None)} has no value there; filter such rows out"
-        )
+        raise ValueError(f"cannot split by {key!r}: row {column.index(None)} has no value there; filter such rows out")
     side = _divide(sorted(set(column)), shares, seed)
     places: dict[str, list[int]] = {name: [] for name in shares}
     for index, value in enumerate(column):
@@ -47,9 +43,7 @@ def split_by(
 
 def _divide(values: list[Any], shares: Mapping[str, float], seed: int) -> dict[Any, str]:
     if len(values) < len(shares):
-        raise ValueError(
-            f"{len(values)} distinct values cannot fill {len(shares)} splits ({', '.join(shares)})"
-        )
+        raise ValueError(f"{len(values)} distinct values cannot fill {len(shares)} splits ({', '.join(shares)})")
     random.Random(seed).shuffle(values)
     counts = _counts(len(values), shares)
     names = [name for name in shares for _ in range(counts[name])]

@@ -18,9 +18,7 @@ KINDS = {
 }
 
 
-def table(
-    rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], *, description: str, licence: str
-) -> Dataset:
+def table(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], *, description: str, licence: str) -> Dataset:
     """A data set of the rows, sorted by `id`.
 
     Args:

@@ -55,9 +55,7 @@ def _is_svg(content: bytes) -> bool:
 
 def _open_raster(content: bytes, name: str) -> Image.Image:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", Image.DecompressionBombWarning
-        )  # the limit below is lower than Pillow's
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower than Pillow's
         try:
             picture = Image.open(io.BytesIO(content), formats=_RASTER)
             _check_size(picture, name)
@@ -73,14 +71,8 @@ def _open_raster(content: bytes, name: str) -> Image.Image:
 
 
 def _pixels(array: np.ndarray) -> Image.Image:
-    if (
-        array.dtype != np.uint8
-        or array.ndim not in (2, 3)
-        or (array.ndim == 3 and array.shape[2] not in (3, 4))
-    ):
-        raise BadInput(
-            f"array of {array.dtype} and shape {array.shape}: wanted uint8 (H, W), (H, W, 3) or (H, W, 4)"
-        )
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise BadInput(f"array of {array.dtype} and shape {array.shape}: wanted uint8 (H, W), (H, W, 3) or (H, W, 4)")
     if array.size == 0:
         raise BadInput(f"array of shape {array.shape}: nothing to see")
     return Image.fromarray(array)
@@ -98,9 +90,7 @@ def _flatten(picture: Image.Image, name: str) -> Image.Image:
     _check_size(picture, name)
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I"):  # 16 bits: Pillow would clip to white instead of scaling
-        picture = Image.fromarray(
-            (np.asarray(picture).astype(np.float64) / 257).clip(0, 255).astype(np.uint8)
-        )
+        picture = Image.fromarray((np.asarray(picture).astype(np.float64) / 257).clip(0, 255).astype(np.uint8))
     if "A" not in picture.getbands() and "transparency" not in picture.info:
         return picture.convert("RGB")
     over = picture.convert("RGBA")
@@ -110,8 +100,4 @@ def _flatten(picture: Image.Image, name: str) -> Image.Image:
 def _scaled(picture: Image.Image, size: int) -> Image.Image:
     scale = size / max(picture.size)
     width, height = (max(1, round(side * scale)) for side in picture.size)
-    return (
-        picture
-        if (width, height) == picture.size
-        else picture.resize((width, height), Image.Resampling.BICUBIC)
-    )
+    return picture if (width, height) == picture.size else picture.resize((width, height), Image.Resampling.BICUBIC)

@@ -104,9 +104,7 @@ def check_header(name: str, frames: int, rate: int, limit: float) -> None:
     if not low <= rate <= high:
         raise BadInput(f"{name}: {rate} samples per second, wanted {low} to {high}: is the header right?")
     if frames > limit * rate:
-        raise BadInput(
-            f"{name}: {frames / rate:.1f} s, the limit is {limit:g} s: cut it, or raise max_seconds"
-        )
+        raise BadInput(f"{name}: {frames / rate:.1f} s, the limit is {limit:g} s: cut it, or raise max_seconds")
 
 
 @contextmanager
@@ -114,9 +112,7 @@ def _opened(content: Path | bytes, name: str) -> Iterator[Any]:
     import soundfile
 
     try:
-        with soundfile.SoundFile(
-            io.BytesIO(content) if isinstance(content, bytes) else str(content)
-        ) as sound:
+        with soundfile.SoundFile(io.BytesIO(content) if isinstance(content, bytes) else str(content)) as sound:
             yield sound
     except (soundfile.SoundFileError, TypeError, RuntimeError) as error:
         reason = str(error).rpartition(": ")[2].strip() or "unknown"
@@ -138,9 +134,7 @@ def _read_sound(content: Path | bytes, name: str, limit: float) -> tuple[np.ndar
         if missing:
             raise BadInput(f"{name}: {missing}: the file is cut short, fetch or record it again")
         blocks, read = [], 0
-        while len(
-            block := sound.read(_BLOCK, dtype="float32", always_2d=True)
-        ):  # sound.blocks() pads with old data
+        while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):  # sound.blocks() pads with old data
             blocks.append(block.mean(axis=1))
             read += len(block)
             check_header(name, read, rate, limit)

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from antiphon.errors import UserError
 
-class BadInput(ValueError):
+
+class BadInput(UserError, ValueError):
     """An input that cannot be used; the message is one line: what came, what was wanted, what to do."""
 
 
@@ -30,9 +32,7 @@ def content_of(source: Any) -> Path | bytes:
             raise BadInput("0 bytes: the file is empty")
         return source
     if not isinstance(source, str | Path):
-        raise BadInput(
-            f"got a {type(source).__name__}, wanted a path, bytes or a dict with 'bytes' or 'path'"
-        )
+        raise BadInput(f"got a {type(source).__name__}, wanted a path, bytes or a dict with 'bytes' or 'path'")
     path = Path(source)
     try:
         if not path.is_file():

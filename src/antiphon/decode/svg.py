@@ -17,9 +17,7 @@ MAX_BYTES = 20_000_000
 MAX_SIDE = 100_000.0
 """Largest width or height that an SVG may announce, in any unit."""
 _INSIDE = re.compile(r"#|data:image/(png|jpe?g|gif|webp)[;,]|$", re.IGNORECASE)
-_URL = re.compile(
-    r"url\(\s*['\"]?\s*(?!#|data:image/(?:png|jpe?g|gif|webp)[;,])([^'\")]{0,60})", re.IGNORECASE
-)
+_URL = re.compile(r"url\(\s*['\"]?\s*(?!#|data:image/(?:png|jpe?g|gif|webp)[;,])([^'\")]{0,60})", re.IGNORECASE)
 _COSTLY = {"numOctaves": 16.0, "order": 16.0, "radius": 100.0, "stdDeviation": 1e4}
 """Filter settings whose cost grows without bound, and the largest value that is drawn."""
 _ENCODING = re.compile(r"^(<\?xml[^>]*?)\s+encoding\s*=\s*['\"]([\w.:-]+)['\"]")
@@ -38,9 +36,7 @@ def draw(content: bytes, name: str, side: int) -> bytes:
     try:
         # system fonts cost 60 ms to load: only where there is something to set in them
         return bytes(
-            resvg_py.svg_to_bytes(
-                svg_string=text, dpi=96, width=side, height=side, skip_system_fonts=not has_text
-            )
+            resvg_py.svg_to_bytes(svg_string=text, dpi=96, width=side, height=side, skip_system_fonts=not has_text)
         )
     except ValueError as error:
         raise BadInput(f"{name}: SVG cannot be drawn ({' '.join(str(error).split())})") from None

@@ -21,9 +21,7 @@ def clean_text(source: Any) -> str:
         try:
             source = source.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise BadInput(
-                f"text of {len(source)} bytes: not UTF-8 ({error.reason} at byte {error.start})"
-            ) from None
+            raise BadInput(f"text of {len(source)} bytes: not UTF-8 ({error.reason} at byte {error.start})") from None
     if not isinstance(source, str):
         raise BadInput(f"text: got a {type(source).__name__} ({source!r:.40}), wanted a string")
     if len(source) > MAX_CHARACTERS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from torch import nn
 
@@ -45,5 +45,5 @@ class Encoder(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> Encoder:
         """Read what `save` wrote; nothing is unpickled and no hub is asked."""

@@ -1,14 +1,14 @@
-"""Sound encoders: CLAP and AST from `transformers`. A log-mel encoder from scratch is `speech.MelSpeech(signal="audio")`.
+"""Sound encoders: CLAP and AST from `transformers` (from scratch: `speech.MelSpeech(signal="audio")`).
 
-A recording is cut into windows of the model's own length, the last one padded as its feature extractor pads, and each window
-is one token: nothing is cropped at random, so the same recording always gives the same vector.
+A recording is cut into windows of the model's own length, the last one padded as its feature extractor pads; each
+window is one token: nothing is cropped at random, so the same recording always gives the same vector.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,7 +72,7 @@ class WindowedAudio(Encoder):
         self.extractor.save_pretrained(folder)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> WindowedAudio:
         """Read what `save` wrote."""
         return cls(folder)
 

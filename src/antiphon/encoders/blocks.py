@@ -18,7 +18,7 @@ SIZES = {"tiny": (64, 2, 4), "small": (192, 4, 6), "base": (384, 6, 6)}
 
 
 class Stack(nn.Module):
-    """Pre-norm attention blocks with sinusoidal positions (Vaswani et al. 2017) or Conformer blocks (Gulati et al. 2020).
+    """Pre-norm attention blocks (Vaswani et al. 2017) or Conformer blocks (Gulati et al. 2020), sinusoidal positions.
 
     Args:
         size: "tiny", "small" or "base".
@@ -57,7 +57,8 @@ class Attention(nn.Module):
     def forward(self, tokens_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         """Attend over real positions."""
         q, k, v = (
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.query_key_value(tokens_BTD).chunk(3, dim=2)
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for part in self.query_key_value(tokens_BTD).chunk(3, dim=2)
         )
         # an item without any real position attends to its (zero) padding: finite, and masked out by the caller
         allowed = (mask_BT | ~mask_BT.any(1, keepdim=True))[:, None, None, :]

@@ -1,7 +1,7 @@
 """Features of frozen encoders, computed once: a cache on disk, and an encoder whose items are already encoded.
 
-The cache is one safetensors file of float16 vectors for each encoder fingerprint and set of inputs' content hashes that were
-added together; nothing is computed twice for the same bytes and weights.
+The cache has a folder for each encoder fingerprint, and in it safetensors files of float16 vectors by content hash:
+nothing is computed twice for the same bytes and weights.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -57,7 +57,7 @@ class Features(Encoder):
         (folder / "encoder.json").write_text(json.dumps({"width": self.width, "signal": self.signal}), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> Features:
         """Read what `save` wrote."""
         kept = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
         return cls(kept["width"], signal=kept["signal"])
@@ -205,3 +205,10 @@ def _unpack(path: Path) -> dict[str, Tensor]:
         keys = json.loads(file.metadata()["keys"])
         values, lengths = file.get_tensor("values"), file.get_tensor("lengths")
     return dict(zip(keys, values.split(lengths.tolist()), strict=True))
+
+
+def file_size(item: Any) -> float:
+    """A cheap measure of how long an item is: bytes of a file, characters of a text."""
+    if isinstance(item, dict):
+        return len(item["bytes"]) if item.get("bytes") is not None else Path(item["path"]).stat().st_size
+    return len(item) if hasattr(item, "__len__") else 0.0

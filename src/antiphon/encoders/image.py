@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +60,9 @@ class EfficientNetLite(Encoder):
 
     def forward(self, batch: Padded) -> Encoded:
         """Pixels to `(B, 49, 1280)`; the mean of the map is pooled."""
-        cells = self.model.extract_features(batch.values * (127.5 / 128.0)).flatten(2).transpose(1, 2)  # (x - 127) / 128
+        cells = (
+            self.model.extract_features(batch.values * (127.5 / 128.0)).flatten(2).transpose(1, 2)
+        )  # (x - 127) / 128
         return _map(cells, batch)
 
     def save(self, folder: Path) -> None:
@@ -68,7 +70,7 @@ class EfficientNetLite(Encoder):
         save_file(self.model.state_dict(), folder / "model.safetensors")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> EfficientNetLite:
         """Read what `save` wrote."""
         encoder = cls(None)
         encoder.model.load_state_dict(load_file(folder / "model.safetensors"))
@@ -121,7 +123,7 @@ class TransformersImage(Encoder):
         self.processor.save_pretrained(folder)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> TransformersImage:
         """Read what `save` wrote."""
         return cls(folder)
 
@@ -166,7 +168,7 @@ class ScratchImage(Encoder):
         (folder / "encoder.json").write_text(json.dumps(self.settings), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> ScratchImage:
         """Read what `save` wrote."""
         kept = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
         encoder = cls(kept["size"], kind=kept["kind"], pixels=kept["pixels"], dropout=kept["dropout"])
@@ -191,7 +193,8 @@ def _efficientnet() -> nn.Module:
         from efficientnet_lite_pytorch import EfficientNet
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "EfficientNet-Lite0 needs its model code: pip install 'antiphon[offline]'", name="efficientnet_lite_pytorch"
+            "EfficientNet-Lite0 needs its model code: pip install 'antiphon[offline]'",
+            name="efficientnet_lite_pytorch",
         ) from None
     model: nn.Module = EfficientNet.from_name("efficientnet-lite0")
     model._fc = nn.Identity()

@@ -28,7 +28,9 @@ def whisper_logmel(clips: Padded, *, bands: int = 80) -> Padded:
     30 s, as far as the clip reaches.
     """
     waves_BS, size = clips.values, 400
-    left = torch.nn.functional.pad(waves_BS[:, None], (size // 2, 0), mode="reflect" if waves_BS.shape[1] > 200 else "constant")
+    left = torch.nn.functional.pad(
+        waves_BS[:, None], (size // 2, 0), mode="reflect" if waves_BS.shape[1] > 200 else "constant"
+    )
     padded = torch.nn.functional.pad(left[:, 0], (0, size))
     lengths = (clips.lengths + HOP - 1) // HOP
     count = int(lengths.max().clamp(min=1))
@@ -46,8 +48,8 @@ def whisper_logmel(clips: Padded, *, bands: int = 80) -> Padded:
 def kaldi_fbank(clips: Padded, *, bands: int = 80) -> Padded:
     """Kaldi's log-mel filter banks at 100 frames a second, `(B, T, M)`, for samples in [-1, 1].
 
-    25 ms Povey windows, mean removed, pre-emphasis 0.97, 512-point FFT, HTK mel bands from 20 Hz to 8 kHz (in the mel domain),
-    natural log; no dither. Only whole windows give a frame (`snip_edges`); a shorter clip gives one, zero-padded.
+    25 ms Povey windows, mean removed, pre-emphasis 0.97, 512-point FFT, mel bands from 20 Hz to 8 kHz that are
+    triangles in the mel domain, natural log; no dither. Only whole windows give a frame (`snip_edges`); a shorter clip gives one, zero-padded.
     """
     size = 400
     waves_BS = clips.values * 32768.0
@@ -67,7 +69,7 @@ def kaldi_fbank(clips: Padded, *, bands: int = 80) -> Padded:
 
 @lru_cache(maxsize=8)
 def mel_filters(bands: int, fft: int, scale: Literal["slaney", "kaldi"]) -> Float[Tensor, "f m"]:
-    """Triangular mel filters `(F, M)`: Slaney's (area-normalised, from 0 Hz) or Kaldi's (from 20 Hz, in the mel domain)."""
+    """Triangular mel filters `(F, M)`: Slaney's (equal areas, from 0 Hz) or Kaldi's (mel domain, from 20 Hz)."""
     bins = torch.arange(fft // 2 + 1, dtype=torch.float64) * RATE / fft
     if scale == "slaney":
         edges = _slaney_hertz(torch.linspace(0.0, float(_slaney_mel(RATE / 2)), bands + 2, dtype=torch.float64))

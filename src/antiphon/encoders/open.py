@@ -1,7 +1,8 @@
 """Opens an encoder by signal and name, and reads back what an encoder saved.
 
 Names: a wheel's ("all-MiniLM-L6-v2", "whisper-tiny.en", "efficientnet-lite0"), a hub id, a local folder, or one to
-train from scratch: "scratch-tiny", "scratch-small", "scratch-base", with "-conformer" (speech, audio) or "-vit" (image) behind.
+train from scratch: "scratch-tiny", "scratch-small", "scratch-base", and "-conformer" (speech, audio) or "-vit" (image)
+behind that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from antiphon.encoders.features import Features
 from antiphon.encoders.image import EfficientNetLite, ScratchImage, TransformersImage
 from antiphon.encoders.speech import MelSpeech, WaveSpeech, WhisperSpeech
 from antiphon.encoders.text import ByteText, TransformersText
+from antiphon.errors import UserError
 
 KINDS: dict[str, type[Encoder]] = {
     kind.__name__: kind
@@ -35,7 +37,7 @@ def open_encoder(signal: str, name: str, *, layers: int = 1) -> Encoder:
         layers: for speech models, how many of the last hidden layers to put out.
 
     Raises:
-        ValueError: no such signal or size.
+        UserError: no such signal or size.
         OSError: nothing of this name here or on the hub (from `transformers`).
     """
     if name.startswith("scratch-"):
@@ -49,7 +51,7 @@ def open_encoder(signal: str, name: str, *, layers: int = 1) -> Encoder:
         return WindowedAudio(name)
     if signal == "image":
         return EfficientNetLite(name) if name == "efficientnet-lite0" else TransformersImage(name)
-    raise ValueError(f"no encoder for signal {signal!r}: there are text, speech, audio, image")
+    raise UserError(f"no encoder for signal {signal!r}: there are text, speech, audio, image")
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> None:
@@ -77,7 +79,7 @@ def _from_scratch(signal: str, name: str) -> Encoder:
     kinds = {"text": [""], "speech": ["", "conformer"], "audio": ["", "conformer"], "image": ["", "vit"]}
     if signal not in kinds or size not in SIZES or kind not in kinds[signal]:
         known = [f"scratch-{s}{'-' + k if k else ''}" for s in SIZES for k in kinds.get(signal, [])]
-        raise ValueError(f"no {signal} encoder {name!r} to train from scratch: there are {', '.join(known) or 'none'}")
+        raise UserError(f"no {signal} encoder {name!r} to train from scratch: there are {', '.join(known) or 'none'}")
     if signal == "text":
         return ByteText(size)
     if signal == "image":

@@ -1,10 +1,10 @@
 """`Space`: what a user keeps. Named branches (encoder and head) of one shared space, with nothing of training in it.
 
-    space/
-        space.json                 width, branches, which columns each one embeds, versions
-        README.md                  a model card
-        <branch>/encoder/          as the encoder saves itself
-        <branch>/head.safetensors  head.json
+space/
+    space.json                 width, branches, which columns each one embeds, versions
+    README.md                  a model card
+    <branch>/encoder/          as the encoder saves itself
+    <branch>/head.safetensors  head.json
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -23,12 +23,13 @@ from torch import Tensor, nn
 from antiphon.encoders import Encoder
 from antiphon.encoders.heads import Head, HeadConfig, unit
 from antiphon.encoders.open import load_encoder, save_encoder
+from antiphon.errors import UserError
 from antiphon.runs import versions
 
 FORMAT = 1
 
 
-class SpaceError(ValueError):
+class SpaceError(UserError, ValueError):
     """A folder that is no space, or a branch that a space does not have; one line."""
 
 
@@ -68,7 +69,11 @@ class Space(nn.Module):
 
     @torch.inference_mode()
     def embed(
-        self, *, batch_size: int = 32, progress: Callable[[int], None] = lambda _: None, **items: Sequence[Any]
+        self,
+        *,
+        batch_size: int = 32,
+        progress: Callable[[int], None] = lambda _: None,
+        **items: Sequence[Any],
     ) -> Float[Tensor, "n e"]:
         """Unit vectors `(N, E)` of items of one signal, in their order.
 
@@ -82,7 +87,9 @@ class Space(nn.Module):
             BadInput: an item that cannot be decoded.
         """
         if len(items) != 1:
-            raise SpaceError(f"embed takes one kind of items at a time, got {sorted(items) or 'none'}: embed(text=[...])")
+            raise SpaceError(
+                f"embed takes one kind of items at a time, got {sorted(items) or 'none'}: embed(text=[...])"
+            )
         ((name, sequence),) = items.items()
         if isinstance(sequence, str | bytes):
             raise SpaceError(f"embed({name}=...) takes a list of items, got a single {type(sequence).__name__}")
@@ -117,9 +124,18 @@ class Space(nn.Module):
         for name, branch in self.branches.items():
             save_encoder(branch.encoder, beside / name / "encoder")
             save_model(branch.head, str(beside / name / "head.safetensors"))
-            settings = {"width": branch.head.width, "out": branch.head.out, "config": branch.head.config.model_dump()}
+            settings = {
+                "width": branch.head.width,
+                "out": branch.head.out,
+                "config": branch.head.config.model_dump(),
+            }
             (beside / name / "head.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
-        described = {"format": FORMAT, "width": self.width, "branches": sorted(self.branches), "versions": versions()}
+        described = {
+            "format": FORMAT,
+            "width": self.width,
+            "branches": sorted(self.branches),
+            "versions": versions(),
+        }
         (beside / "space.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
         (beside / "README.md").write_text(self._model_card(), encoding="utf-8")
         old = folder.with_name(f".{folder.name}.old")
@@ -131,7 +147,7 @@ class Space(nn.Module):
         return folder
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path) -> Space:
         """Read a space from a local folder, or from the hub by its id; nothing is unpickled.
 
         Raises:
@@ -146,7 +162,9 @@ class Space(nn.Module):
             raise SpaceError(f"{folder} holds no space (no space.json): give the `space` folder of a run, or a hub id")
         described = json.loads((path / "space.json").read_text(encoding="utf-8"))
         if described.get("format") != FORMAT:
-            raise SpaceError(f"{folder} is a space of format {described.get('format')}, this version reads format {FORMAT}")
+            raise SpaceError(
+                f"{folder} is a space of format {described.get('format')}, this version reads format {FORMAT}"
+            )
         branches = {name: _load_branch(path / name) for name in described["branches"]}
         return cls(branches, card=(path / "README.md").read_text(encoding="utf-8")).eval()
 
@@ -165,13 +183,15 @@ class Space(nn.Module):
     def _model_card(self) -> str:
         if self.card:
             return self.card
-        rows = "\n".join(f"| {name} | {type(branch.encoder).__name__} |" for name, branch in sorted(self.branches.items()))
+        rows = "\n".join(
+            f"| {name} | {type(branch.encoder).__name__} |" for name, branch in sorted(self.branches.items())
+        )
         return (
             "---\nlibrary_name: antiphon\ntags: [contrastive, multimodal, retrieval]\n---\n\n# A shared space\n\n"
             f"Unit vectors of width {self.width}; the nearest by inner product match.\n\n"
             f"| branch | encoder |\n|---|---|\n{rows}\n\n"
-            "```python\nfrom antiphon import Space\n\nspace = Space.load(\"this folder or hub id\")\n"
-            "space.embed(text=[\"a red circle\"])\n```\n"
+            '```python\nfrom antiphon import Space\n\nspace = Space.load("this folder or hub id")\n'
+            'space.embed(text=["a red circle"])\n```\n'
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -72,7 +72,10 @@ class WhisperSpeech(Encoder):
             self._window(Padded(mels.values[:, at : at + window], (mels.lengths - at).clamp(0, window)))
             for at in range(0, mels.values.shape[1], window)
         ]
-        tokens, mask = torch.cat([part for part, _ in parts], dim=1), torch.cat([mask for _, mask in parts], dim=1)
+        tokens, mask = (
+            torch.cat([part for part, _ in parts], dim=1),
+            torch.cat([mask for _, mask in parts], dim=1),
+        )
         return Encoded(tokens, mask, masked_mean(tokens, mask))
 
     def save(self, folder: Path) -> None:
@@ -82,7 +85,7 @@ class WhisperSpeech(Encoder):
         (folder / "encoder.json").write_text(json.dumps({"layers": self.layers}), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> WhisperSpeech:
         """Read what `save` wrote."""
         return cls(folder, layers=json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["layers"])
 
@@ -104,8 +107,8 @@ class WhisperSpeech(Encoder):
 class WaveSpeech(Encoder):
     """wav2vec 2.0, HuBERT, WavLM (on samples) or w2v-BERT (on Kaldi filter banks) from `transformers`.
 
-    A model whose feature extractor normalises over time (`feat_extract_norm="group"`) is run clip by clip: padding would
-    change its vectors.
+    A model whose feature extractor normalises over time (`feat_extract_norm="group"`) is run clip by clip: padding
+    would change its vectors.
 
     Args:
         name: a hub id or a local folder.
@@ -142,13 +145,15 @@ class WaveSpeech(Encoder):
         (folder / "encoder.json").write_text(json.dumps({"layers": self.layers}), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> WaveSpeech:
         """Read what `save` wrote."""
         return cls(folder, layers=json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["layers"])
 
     def _states(self, inputs: Padded) -> Tensor:
         mask = inputs.mask.clone()
-        mask[:, :] |= ~inputs.present[:, None]  # a missing clip attends to silence: finite, and masked out by the caller
+        mask[:, :] |= ~inputs.present[
+            :, None
+        ]  # a missing clip attends to silence: finite, and masked out by the caller
         key = "input_features" if self.on_banks else "input_values"
         out = self.model(**{key: inputs.values}, attention_mask=mask.long(), output_hidden_states=True)
         return torch.cat(out.hidden_states[-self.layers :], dim=2)
@@ -180,7 +185,9 @@ class MelSpeech(Encoder):
         signal: "speech" or "audio": the same encoder serves both.
     """
 
-    def __init__(self, size: str = "tiny", *, kind: Kind = "transformer", signal: str = "speech", dropout: float = 0.1) -> None:
+    def __init__(
+        self, size: str = "tiny", *, kind: Kind = "transformer", signal: str = "speech", dropout: float = 0.1
+    ) -> None:
         super().__init__()
         self.settings = {"size": size, "kind": kind, "signal": signal, "dropout": dropout}
         self.signal = signal
@@ -211,7 +218,7 @@ class MelSpeech(Encoder):
         (folder / "encoder.json").write_text(json.dumps(self.settings), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> MelSpeech:
         """Read what `save` wrote."""
         kept = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
         encoder = cls(kept["size"], kind=kept["kind"], signal=kept["signal"], dropout=kept["dropout"])
@@ -246,7 +253,9 @@ def _whisper_encoder(name: str | Path) -> WhisperEncoder:
 def _additive(mask_BT: Tensor, dtype: torch.dtype) -> Float[Tensor, "b 1 t t"]:
     """0 where a key may be attended to, a very negative number elsewhere; a missing clip attends to its padding."""
     allowed = mask_BT | ~mask_BT.any(1, keepdim=True)
-    blocked = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
+    blocked = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(
+        ~allowed, torch.finfo(dtype).min
+    )
     return blocked[:, None, None, :].expand(-1, 1, mask_BT.shape[1], -1)
 
 

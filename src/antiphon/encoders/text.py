@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from safetensors.torch import load_model, save_model
@@ -66,7 +66,7 @@ class TransformersText(Encoder):
         (folder / "encoder.json").write_text(json.dumps({"max_tokens": self.max_tokens}), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> TransformersText:
         """Read what `save` wrote."""
         settings = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
         return cls(folder, max_tokens=settings["max_tokens"])
@@ -116,7 +116,7 @@ class ByteText(Encoder):
         (folder / "encoder.json").write_text(json.dumps(self.settings), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> ByteText:
         """Read what `save` wrote."""
         settings = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
         encoder = cls(settings["size"], max_bytes=settings["max_bytes"], dropout=settings["dropout"])

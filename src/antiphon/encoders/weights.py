@@ -111,7 +111,9 @@ def _whisper_layer(variables: dict[str, Tensor], old: str, new: str) -> dict[str
     state |= _named(variables, f"{old}/ffn/linear_0", f"{new}.fc1")
     state |= _named(variables, f"{old}/ffn/linear_1", f"{new}.fc2")
     fused = f"{old}/self_attention/linear_0"
-    for part, weight, bias in zip("qkv", *(variables[f"{fused}/{p}"].chunk(3) for p in ("weight", "bias")), strict=True):
+    for part, weight, bias in zip(
+        "qkv", *(variables[f"{fused}/{p}"].chunk(3) for p in ("weight", "bias")), strict=True
+    ):
         state[f"{new}.self_attn.{part}_proj.weight"] = weight.clone()
         if part != "k":  # Whisper's keys have no bias: CTranslate2 stores zeros there
             state[f"{new}.self_attn.{part}_proj.bias"] = bias.clone()

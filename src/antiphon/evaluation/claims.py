@@ -1,7 +1,8 @@
 """Claims: a sentence, two arms that differ by a field or so, seeds, and an interval on the paired differences.
 
-`measure` runs both arms on the same seeds and splits, at the recipe's `laptop()` settings; finished runs are found by their hash
-and not run again. The claim holds if the 95 % t-interval of the paired differences excludes zero on the claimed side.
+`measure` runs both arms on the same seeds and splits, at the recipe's `laptop()` settings; finished runs are found by
+their hash and not run again. The claim holds if the 95 % t-interval of the paired differences excludes zero on the
+claimed side.
 """
 
 from __future__ import annotations

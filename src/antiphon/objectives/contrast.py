@@ -96,9 +96,7 @@ def symmetric_contrast(
     forward = contrast(scores_QK, targets_QK, mask=mask, weights=weights)
     if targets_QK is None:
         rows = len(scores_QK)
-        backward = contrast(
-            scores_QK[:, :rows].T, mask=None if mask is None else mask[:, :rows].T, weights=weights
-        )
+        backward = contrast(scores_QK[:, :rows].T, mask=None if mask is None else mask[:, :rows].T, weights=weights)
     else:
         targets_KQ, weights_K = transposed_targets(targets_QK, weights)
         backward = contrast(scores_QK.T, targets_KQ, mask=None if mask is None else mask.T, weights=weights_K)
@@ -142,9 +140,7 @@ class Scale(nn.Module):
 
     log_scale: Tensor
 
-    def __init__(
-        self, temperature: float = 0.07, min_temperature: float = 0.01, learned: bool = True
-    ) -> None:
+    def __init__(self, temperature: float = 0.07, min_temperature: float = 0.01, learned: bool = True) -> None:
         super().__init__()
         if not temperature >= min_temperature > 0:
             raise ValueError(

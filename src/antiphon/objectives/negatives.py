@@ -60,9 +60,7 @@ class MemoryQueue(nn.Module):
         """
         size, width = self.keys.shape
         if len(keys_BD) > size:
-            raise ValueError(
-                f"{len(keys_BD)} keys do not fit in a queue of {size}: make it larger, or push fewer"
-            )
+            raise ValueError(f"{len(keys_BD)} keys do not fit in a queue of {size}: make it larger, or push fewer")
         if keys_BD.shape[1] != width:
             raise ValueError(f"keys of width {keys_BD.shape[1]} came, the queue holds width {width}")
         places_B = (self.pointer + torch.arange(len(keys_BD), device=self.keys.device)) % size
@@ -104,9 +102,7 @@ def hard_negative_columns(
     return torch.cat([scores_QK, extra_QH], 1), torch.cat([mask, present], 1)
 
 
-def hardest(
-    scores_QK: Float[Tensor, "q k"], count: int, *, forbidden: Bool[Tensor, "q k"]
-) -> Int[Tensor, "q h"]:
+def hardest(scores_QK: Float[Tensor, "q k"], count: int, *, forbidden: Bool[Tensor, "q k"]) -> Int[Tensor, "q h"]:
     """Mine the `count` keys that score highest for each query and are not forbidden.
 
     Args:
@@ -154,9 +150,7 @@ def false_negative_mask(teacher_QK: Float[Tensor, "q k"], *, margin: float = 0.0
     return kept_QK | diagonal_mask(*teacher_QK.shape, device=teacher_QK.device)
 
 
-def duplicate_mask(
-    labels_Q: Int[Tensor, " q"], labels_K: Int[Tensor, " k"] | None = None
-) -> Bool[Tensor, "q k"]:
+def duplicate_mask(labels_Q: Int[Tensor, " q"], labels_K: Int[Tensor, " k"] | None = None) -> Bool[Tensor, "q k"]:
     """Leave out keys of the query's own label, except key i of query i.
 
     Args:

@@ -26,9 +26,7 @@ def check_square_enough(scores_QK: Float[Tensor, "q k"]) -> None:
     """
     rows, columns = scores_QK.shape
     if rows == 0:
-        raise ValueError(
-            "scores have no rows: the mean loss of an empty batch is not defined; skip the batch"
-        )
+        raise ValueError("scores have no rows: the mean loss of an empty batch is not defined; skip the batch")
     if columns < rows:
         raise ValueError(
             f"scores are {rows} x {columns}: without targets query i matches key i, so at least {rows} "

@@ -19,9 +19,7 @@ from torch.nn import functional as F
 from antiphon.objectives.rows import diagonal_mask
 
 
-def identity(
-    queries: int, keys: int | None = None, *, device: torch.device | None = None
-) -> Float[Tensor, "q k"]:
+def identity(queries: int, keys: int | None = None, *, device: torch.device | None = None) -> Float[Tensor, "q k"]:
     """Query i matches key i alone. `contrast` without targets is the same, and makes no matrix.
 
     Raises:
@@ -108,9 +106,7 @@ def softened(teacher_scores_QK: Float[Tensor, "q k"], *, temperature: float) -> 
         ValueError: a temperature that is not positive.
     """
     if not temperature > 0:
-        raise ValueError(
-            f"temperature is {temperature:g}, wanted > 0 (use identity or an argmax for hard targets)"
-        )
+        raise ValueError(f"temperature is {temperature:g}, wanted > 0 (use identity or an argmax for hard targets)")
     return (teacher_scores_QK.detach() / temperature).softmax(1)
 
 

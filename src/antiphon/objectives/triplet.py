@@ -73,8 +73,6 @@ def triplet(
     negatives_QK = ~positives_QK if mask is None else ~positives_QK & mask
     usable_Q = keep_Q & positives_QK.any(1) & negatives_QK.any(1)
     positives_QK, negatives_QK = positives_QK & usable_Q[:, None], negatives_QK & usable_Q[:, None]
-    # What takes no part becomes 0, so that inf or nan there reaches neither the loss nor the gradient.
-    distances_QK = torch.where(positives_QK | negatives_QK, distances_QK, torch.zeros_like(distances_QK))
     trust_Q = usable_Q.to(distances_QK) if weights is None else usable_Q * weights
     if mining == "hard":
         return weighted_mean(_hard(distances_QK, positives_QK, negatives_QK, usable_Q, margin), trust_Q)
@@ -85,9 +83,7 @@ def triplet(
     return weighted_mean(means_QK.flatten(), weights_QK.flatten())
 
 
-def _hard(
-    d_QK: Tensor, positives_QK: Tensor, negatives_QK: Tensor, usable_Q: Tensor, margin: float
-) -> Tensor:
+def _hard(d_QK: Tensor, positives_QK: Tensor, negatives_QK: Tensor, usable_Q: Tensor, margin: float) -> Tensor:
     farthest_Q = d_QK.masked_fill(~positives_QK, -math.inf).amax(1)
     nearest_Q = d_QK.masked_fill(~negatives_QK, math.inf).amin(1)
     return (farthest_Q.masked_fill(~usable_Q, 0.0) - nearest_Q.masked_fill(~usable_Q, 0.0) + margin).relu()

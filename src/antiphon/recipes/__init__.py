@@ -10,6 +10,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
 
+from antiphon.errors import UserError
+
 WANTED = ("PAPER", "Config", "run", "CLAIMS", "tiny", "laptop", "paper")
 
 
@@ -22,12 +24,12 @@ def get(name: str) -> ModuleType:
     """A recipe's module.
 
     Raises:
-        ValueError: no such recipe, or one that lacks a name that every recipe has.
+        UserError: no such recipe, or one that lacks a name that every recipe has.
     """
     if name not in names():
-        raise ValueError(f"no recipe {name!r}: there are {', '.join(names())}")
+        raise UserError(f"no recipe {name!r}: there are {', '.join(names())}")
     module = import_module(f"antiphon.recipes.{name}")
     lacking = [wanted for wanted in WANTED if not hasattr(module, wanted)]
     if lacking:
-        raise ValueError(f"recipe {name} lacks {', '.join(lacking)}: see CONTRIBUTING.md")
+        raise UserError(f"recipe {name} lacks {', '.join(lacking)}: see CONTRIBUTING.md")
     return module

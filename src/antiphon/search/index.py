@@ -1,8 +1,8 @@
 """An index: the vectors of a space's rows and what each of them stands for, in a folder.
 
-    index/
-        vectors.safetensors   (N, E) float32 unit vectors
-        entries.jsonl         one line a vector: row id, column, and what to show (a text or a file)
+index/
+    vectors.safetensors   (N, E) float32 unit vectors
+    entries.jsonl         one line a vector: row id, column, and what to show (a text or a file)
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
 
-import torch
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from antiphon.errors import UserError
 from antiphon.runs import read_jsonl, write_atomically
 
 
@@ -65,10 +64,16 @@ class Index:
             ValueError: the vector has another width, or no entry has such a column.
         """
         if query.shape[0] != self.vectors.shape[1]:
-            raise ValueError(f"a query of width {query.shape[0]} in an index of width {self.vectors.shape[1]}: another space?")
-        wanted = [at for at, entry in enumerate(self.entries) if column in (None, entry.column, entry.column.split("_")[0])]
+            raise ValueError(
+                f"a query of width {query.shape[0]} in an index of width {self.vectors.shape[1]}: another space?"
+            )
+        wanted = [
+            at for at, entry in enumerate(self.entries) if column in (None, entry.column, entry.column.split("_")[0])
+        ]
         if not wanted:
-            raise ValueError(f"no entries of column {column!r}: there are {', '.join(sorted({e.column for e in self.entries}))}")
+            raise ValueError(
+                f"no entries of column {column!r}: there are {', '.join(sorted({e.column for e in self.entries}))}"
+            )
         scores = self.vectors[wanted] @ query.float()
         order = scores.argsort(descending=True, stable=True)[:k].tolist()
         return [Hit(float(scores[at]), self.entries[wanted[at]]) for at in order]
@@ -83,15 +88,15 @@ class Index:
         return folder
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path) -> Index:
         """Read what `save` wrote.
 
         Raises:
-            FileNotFoundError: no index there.
+            UserError: no index there.
             ValueError: the two files do not belong together.
         """
         folder = Path(folder)
         if not (folder / "entries.jsonl").is_file():
-            raise FileNotFoundError(f"{folder} holds no index (no entries.jsonl): run antiphon demo, or antiphon embed")
+            raise UserError(f"{folder} holds no index (no entries.jsonl): run antiphon demo, or antiphon embed")
         entries = [Entry(**line) for line in read_jsonl(folder / "entries.jsonl")]
         return cls(load_file(folder / "vectors.safetensors")["vectors"], entries)

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from antiphon.config import Config
 from antiphon.data.sampling import batches
 from antiphon.distributed import rank, world_size
+from antiphon.errors import Stopped, UserError
 from antiphon.progress import bar
 from antiphon.runs import Run
 from antiphon.training import checkpoint
@@ -63,7 +64,7 @@ class Train(Config):
     """The run stops when more than this share of the items seen could not be decoded."""
 
 
-class TrainingError(RuntimeError):
+class TrainingError(UserError, RuntimeError):
     """Training cannot go on; one line that says why."""
 
 
@@ -107,6 +108,7 @@ def fit(
     Raises:
         TrainingError: no rows, too many bad inputs, or too many steps without a finite gradient.
         RunError: another process trains in this folder.
+        Stopped: Ctrl-C or SIGTERM came; a checkpoint was written.
     """
     if len(rows) == 0:
         raise TrainingError("no rows to train on: look at the split and at the columns that rows must have")
@@ -127,7 +129,7 @@ def fit(
                     loop.save(done)
                 advance(1)
                 if stop:
-                    raise KeyboardInterrupt(f"stopped and saved after step {done}: the same command goes on from here")
+                    raise Stopped(f"stopped and saved after step {done}: the same command goes on from here")
 
 
 class _Loop:
@@ -233,8 +235,8 @@ class _Loop:
             self.run.quarantine("*", str(rows), f"step {step + 1}: the gradient is not finite, step skipped")
         if self.skipped >= self.cfg.patience:
             raise TrainingError(
-                f"the gradient was not finite in {self.skipped} steps in a row, up to step {step + 1}: lower train.lr, or look at "
-                f"the rows listed in {self.run.folder / 'quarantine.jsonl'}"
+                f"the gradient was not finite in {self.skipped} steps in a row, up to step {step + 1}: lower train.lr, or "
+                f"look at the rows listed in {self.run.folder / 'quarantine.jsonl'}"
             )
 
     def _note_quarantine(self, batch: Batch) -> None:

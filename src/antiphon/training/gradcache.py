@@ -1,10 +1,10 @@
-"""GradCache (Gao et al. 2021, arXiv 2101.06983): the gradient of a large contrastive batch in the memory of a small one.
+"""GradCache (Gao et al. 2021, arXiv 2101.06983): a large batch's contrastive gradient in a small one's memory.
 
 1. Embed every micro-batch without a graph, remembering the state of the generators.
 2. Gather the views; take the loss and its gradient by the views *and by the loss's own parameters*, else a
    learned temperature gets none.
-3. Embed each micro-batch again, under the same generator states (so dropout repeats), and back-propagate the inner product with
-   its cached gradient. Processes exchange gradients in the last micro-batch only.
+3. Embed each micro-batch again, under the same generator states (so dropout repeats), and back-propagate the inner
+   product with its cached gradient. Processes exchange gradients in the last micro-batch only.
 
 Plain gradient accumulation is another, wrong thing: its micro-batches see only their own negatives.
 """
@@ -35,7 +35,9 @@ def cached_backward(learner: nn.Module, batch: Batch, size: int, accelerator: Ac
     """
     inner = accelerator.unwrap_model(learner)
     if not isinstance(inner, ContrastiveLearner):
-        raise TypeError(f"microbatch needs a ContrastiveLearner, {type(inner).__name__} is none: leave train.microbatch out")
+        raise TypeError(
+            f"microbatch needs a ContrastiveLearner, {type(inner).__name__} is none: leave train.microbatch out"
+        )
     parts = split(batch, size)
     states, views = _embed(inner, parts, accelerator)
     losses, view_grads, parameter_grads = _loss_gradients(inner, views, accelerator)
@@ -54,9 +56,7 @@ def cached_backward(learner: nn.Module, batch: Batch, size: int, accelerator: Ac
     return losses
 
 
-def _embed(
-    inner: ContrastiveLearner, parts: list[Batch], accelerator: Accelerator
-) -> tuple[list[list[Tensor]], Views]:
+def _embed(inner: ContrastiveLearner, parts: list[Batch], accelerator: Accelerator) -> tuple[list[list[Tensor]], Views]:
     states, views = [], []
     with torch.no_grad(), accelerator.autocast():
         for part in parts:

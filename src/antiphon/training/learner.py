@@ -79,4 +79,6 @@ def batch_size(batch: Batch) -> int:
 
 def to_device(batch: Batch, device: Any) -> Batch:
     """The batch with its tensors on a device."""
-    return {name: column.to(device) if isinstance(column, Tensor | Padded) else column for name, column in batch.items()}
+    return {
+        name: column.to(device) if isinstance(column, Tensor | Padded) else column for name, column in batch.items()
+    }

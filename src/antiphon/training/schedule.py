@@ -8,7 +8,9 @@ from typing import Literal
 Shape = Literal["cosine", "linear", "constant"]
 
 
-def rate_at(step: int, *, steps: int, peak: float, warmup: int = 0, shape: Shape = "cosine", floor: float = 0.0) -> float:
+def rate_at(
+    step: int, *, steps: int, peak: float, warmup: int = 0, shape: Shape = "cosine", floor: float = 0.0
+) -> float:
     """The learning rate of step `step` (from 0).
 
     Args:

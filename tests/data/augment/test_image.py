@@ -41,8 +41,6 @@ def test_flip() -> None:
 def test_colour_jitter_of_nothing_is_nothing() -> None:
     out = colour_jitter(PICTURE, generator(), brightness=0, contrast=0, saturation=0)
     assert out.tobytes() == PICTURE.tobytes()
-    bright = [
-        np.asarray(colour_jitter(PICTURE, generator(s), contrast=0, saturation=0)).mean() for s in range(40)
-    ]
+    bright = [np.asarray(colour_jitter(PICTURE, generator(s), contrast=0, saturation=0)).mean() for s in range(40)]
     assert min(bright) < 0.8 * np.asarray(PICTURE).mean()
     assert max(bright) > 1.05 * np.asarray(PICTURE).mean()

@@ -24,9 +24,7 @@ def write(root: Path, *names: str, **texts: str) -> Path:
 
 
 def test_files_of_one_name_are_a_row(tmp_path: Path) -> None:
-    write(
-        tmp_path, "b/cat.PNG", "b/cat.wav", "a.jpg", "a.sound.ogg", "a.speech_fr.ogg", "v1.5.png", "notes.md"
-    )
+    write(tmp_path, "b/cat.PNG", "b/cat.wav", "a.jpg", "a.sound.ogg", "a.speech_fr.ogg", "v1.5.png", "notes.md")
     write(tmp_path, **{"b/cat.txt": " A cat\n", "a.txt": "An a", "a.text_fr.txt": "Un a"})
     rows = load("folder", folder=tmp_path)
     assert list(rows["id"]) == ["a", "b/cat", "v1.5"]
@@ -98,9 +96,7 @@ def test_columns_by_signal_and_by_suffix(tmp_path: Path) -> None:
 
 
 def test_pictures_inside_a_parquet(tmp_path: Path) -> None:
-    parquet.write_table(
-        pyarrow.Table.from_pylist([{"image": {"bytes": b"abc", "path": None}}]), tmp_path / "a.parquet"
-    )
+    parquet.write_table(pyarrow.Table.from_pylist([{"image": {"bytes": b"abc", "path": None}}]), tmp_path / "a.parquet")
     assert load("folder", folder=tmp_path / "a.parquet")[0]["image"] == {"bytes": b"abc", "path": None}
 
 

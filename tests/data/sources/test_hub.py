@@ -23,9 +23,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_what_save_to_disk_wrote(tmp_path: Path) -> None:
     rows = made(rows=6)
     DatasetDict({"train": rows, "test": rows.select([1, 2])}).save_to_disk(tmp_path / "saved")
-    back = load(
-        "hub", path=str(tmp_path / "saved"), split="test", columns={"picture": "image", "text": "text"}
-    )
+    back = load("hub", path=str(tmp_path / "saved"), split="test", columns={"picture": "image", "text": "text"})
     assert back.column_names == ["id", "picture", "text"]
     assert back.features["picture"] == Image(decode=False)
     assert back[0]["picture"] == rows[1]["image"]

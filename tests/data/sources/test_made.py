@@ -44,9 +44,7 @@ def test_signals_tell_the_concept() -> None:
         centred = (features - features[:480].mean(0)) / (features[:480].std(0) + 1e-3)
         x = torch.cat([centred, torch.ones(len(rows), 1)], dim=1)
         onehot = torch.nn.functional.one_hot(labels).float()
-        weights = torch.linalg.solve(
-            x[:480].T @ x[:480] + 10 * torch.eye(x.shape[1]), x[:480].T @ onehot[:480]
-        )
+        weights = torch.linalg.solve(x[:480].T @ x[:480] + 10 * torch.eye(x.shape[1]), x[:480].T @ onehot[:480])
         right = ((x[480:] @ weights).argmax(1) == labels[480:]).float().mean()
         assert right > 0.5, float(right)  # chance is 0.02
 
@@ -64,9 +62,7 @@ def _picture(source: object) -> torch.Tensor:
         torch.from_numpy(crop[: np.ptp(rows) + 1, : np.ptp(columns) + 1])[None, None], 8
     )
     colour = torch.from_numpy(np.median(pixels[shape], axis=0))
-    tint = torch.outer(
-        torch.cat([colour, colour**2, torch.ones(1)]), torch.cat([grown.flatten(), torch.ones(1)])
-    )
+    tint = torch.outer(torch.cat([colour, colour**2, torch.ones(1)]), torch.cat([grown.flatten(), torch.ones(1)]))
     return tint.flatten()
 
 

@@ -18,18 +18,13 @@ def packages(tmp_path: Path) -> Path:
         ("fr", "fr_CA_f_June", ("digits/7",)),
     ):
         for prompt in prompts:
-            path = (
-                tmp_path
-                / f"asterisk-core-sounds-{language}-wav/usr/share/asterisk/sounds/{voice}/{prompt}.wav"
-            )
+            path = tmp_path / f"asterisk-core-sounds-{language}-wav/usr/share/asterisk/sounds/{voice}/{prompt}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"RIFF")
     return tmp_path
 
 
-def test_rows_without_and_with_transcripts(
-    packages: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_rows_without_and_with_transcripts(packages: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("ANTIPHON_DATA", raising=False)
     rows = load("prompts", folder=packages, languages=("en", "fr"))
     assert rows.column_names == ["id", "speech_en", "speech_fr"]
@@ -37,9 +32,7 @@ def test_rows_without_and_with_transcripts(
     assert rows[1]["speech_fr"] is None
     data = tmp_path / "data/asterisk_transcripts"
     data.mkdir(parents=True)
-    (data / "transcripts.tsv").write_text(
-        'prompt\ten\tes\taudio_in\ndigits/7\tseven "7"\tsiete\ten,fr\nwith\t\t\ten\n'
-    )
+    (data / "transcripts.tsv").write_text('prompt\ten\tes\taudio_in\ndigits/7\tseven "7"\tsiete\ten,fr\nwith\t\t\ten\n')
     monkeypatch.setenv("ANTIPHON_DATA", str(tmp_path / "data"))
     rows = load("prompts", folder=packages, languages=("en", "fr"))
     assert rows.column_names == ["id", "text", "speech_en", "speech_fr"]
@@ -61,10 +54,7 @@ def test_errors(packages: Path, tmp_path: Path) -> None:
 @pytest.mark.data
 def test_the_packages() -> None:
     folder = cache_folder() / "debian"
-    if (
-        not (folder / "asterisk-core-sounds-ru-wav").is_dir()
-        or not (folder / "asterisk-core-sounds-en-wav").is_dir()
-    ):
+    if not (folder / "asterisk-core-sounds-ru-wav").is_dir() or not (folder / "asterisk-core-sounds-en-wav").is_dir():
         pytest.skip("asterisk-core-sounds-en-wav and -ru-wav are not in the cache: antiphon data get prompts")
     rows = load("prompts", folder=folder, languages=("en", "ru"))
     assert len(rows) > 550

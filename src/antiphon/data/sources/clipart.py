@@ -77,12 +77,8 @@ def load(folder: str | Path | None = None, *, shared: int = 5) -> Dataset:
         }
         rows.append(row | {"top": name.partition("/")[0]})
     if not rows:
-        raise DataError(
-            f"{root}: holds no SVG drawings with words; give the unpacked {PACKAGE} as options.folder"
-        )
-    report = f"{len(rows)} drawings; left out: " + ", ".join(
-        f"{n} {what}" for what, n in sorted(left.items())
-    )
+        raise DataError(f"{root}: holds no SVG drawings with words; give the unpacked {PACKAGE} as options.folder")
+    report = f"{len(rows)} drawings; left out: " + ", ".join(f"{n} {what}" for what, n in sorted(left.items()))
     _log.info("clipart: %s", report)
     return table(rows, _KINDS, description=f"{DESCRIPTION}. {report}", licence=LICENCE)
 
@@ -95,9 +91,7 @@ def _root(folder: str | Path | None) -> Path:
     inside = Path(folder) / "usr/share/openclipart/svg"
     root = inside if inside.is_dir() else Path(folder)
     if not root.is_dir():
-        raise DataError(
-            f"clipart: no folder {root}; give the unpacked {PACKAGE} as options.folder, or leave it out"
-        )
+        raise DataError(f"clipart: no folder {root}; give the unpacked {PACKAGE} as options.folder, or leave it out")
     return root
 
 

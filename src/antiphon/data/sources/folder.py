@@ -78,15 +78,11 @@ def _by_name(root: Path, sound: str) -> tuple[list[dict[str, Any]], dict[str, st
         name = path.relative_to(root).with_name(stem if column == named and stem else path.stem).as_posix()
         row = rows.setdefault(name, {"id": name})
         if column in row:
-            raise DataError(
-                f"{path}: {name} has a second file for {column!r}; say which by a suffix: .{column}_b."
-            )
+            raise DataError(f"{path}: {name} has a second file for {column!r}; say which by a suffix: .{column}_b.")
         row[column] = _read_text(path) if kind == "text" else path
         found[column] = kind
     if not rows:
-        raise DataError(
-            f"{root}: no pictures, sounds or texts there ({' '.join(sum(SUFFIXES.values(), ()))})"
-        )
+        raise DataError(f"{root}: no pictures, sounds or texts there ({' '.join(sum(SUFFIXES.values(), ()))})")
     return list(rows.values()), {"id": "text"} | dict(sorted(found.items()))
 
 
@@ -148,9 +144,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
                 return list(parquet.read_table(path).to_pylist())
             case ".jsonl":
-                return [
-                    _object(line, number) for number, line in enumerate(_lines(path), start=1) if line.strip()
-                ]
+                return [_object(line, number) for number, line in enumerate(_lines(path), start=1) if line.strip()]
             case suffix:
                 return _separated(_lines(path), "\t" if suffix == ".tsv" else ",")
     except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:

@@ -35,9 +35,7 @@ _BEAT = 0.12  # seconds
 _LOWEST = 220.0  # Hz; colours are three semitones apart
 
 
-def load(
-    rows: int = 512, seed: int = 0, *, size: int = 64, rate: int = 16_000, noise: float = 0.02
-) -> Dataset:
+def load(rows: int = 512, seed: int = 0, *, size: int = 64, rate: int = 16_000, noise: float = 0.02) -> Dataset:
     """Rows of `id, image, text, speech, concept, label, shape, colour`; files are bytes inside the rows.
 
     Row i is the same whatever `rows` is, and concepts take turns: 48 rows hold each of the 48 once.
@@ -95,9 +93,7 @@ def _draw(
     elif shape == "ring":
         pen.ellipse(box, outline=fill, width=max(2, round(radius * 0.3)))
     else:
-        pen.polygon(
-            [_corner(at, radius * reach, turn + angle) for reach, angle in _corners(shape)], fill=fill
-        )
+        pen.polygon([_corner(at, radius * reach, turn + angle) for reach, angle in _corners(shape)], fill=fill)
 
 
 def _corners(shape: str) -> list[tuple[float, float]]:
@@ -109,11 +105,7 @@ def _corners(shape: str) -> list[tuple[float, float]]:
         return [(1.0 if i % 2 == 0 else 0.42, math.pi * i / 5) for i in range(10)]
     arm = math.atan2(0.28, 0.96)  # a cross: four arms, each with two outer corners and one inner
     quarter = math.pi / 2
-    return [
-        c
-        for i in range(4)
-        for c in ((1, i * quarter - arm), (1, i * quarter + arm), (0.4, (i + 0.5) * quarter))
-    ]
+    return [c for i in range(4) for c in ((1, i * quarter - arm), (1, i * quarter + arm), (0.4, (i + 0.5) * quarter))]
 
 
 def _corner(at: tuple[float, float], radius: float, angle: float) -> tuple[float, float]:
@@ -142,7 +134,5 @@ def _melody(shape: str, colour: str, rate: int, noise: float, rng: np.random.Gen
 def _note(pitch: float, seconds: float, rate: int) -> np.ndarray:
     time = np.arange(int(seconds * rate)) / rate
     fade = np.minimum(1, np.minimum(time, time[::-1]) / 0.01)  # 10 ms, against clicks
-    tone: np.ndarray = (
-        fade * (np.sin(2 * np.pi * pitch * time) + 0.3 * np.sin(4 * np.pi * pitch * time)) / 1.3
-    )
+    tone: np.ndarray = fade * (np.sin(2 * np.pi * pitch * time) + 0.3 * np.sin(4 * np.pi * pitch * time)) / 1.3
     return tone

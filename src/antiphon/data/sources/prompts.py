@@ -19,9 +19,7 @@ from antiphon.data.cache import DataError, data_folder
 from antiphon.data.table import table
 from antiphon.decode import clean_text
 
-DESCRIPTION = (
-    "Asterisk core prompts: the same sentences spoken in English, Spanish, French, Italian and Russian"
-)
+DESCRIPTION = "Asterisk core prompts: the same sentences spoken in English, Spanish, French, Italian and Russian"
 LICENCE = "CC-BY-SA-3.0 (Russian: CC-BY-3.0), recorded by A. Smith, J. Wallack, M. Topal and others"
 LANGUAGES = ("en", "es", "fr", "it", "ru")
 TRANSCRIPTS = "asterisk_transcripts"
@@ -53,9 +51,7 @@ def load(
     """
     unknown = sorted(set(languages) - set(LANGUAGES))
     if unknown or not languages:
-        raise DataError(
-            f"prompts: no language {', '.join(unknown) or 'given'}; there are {', '.join(LANGUAGES)}"
-        )
+        raise DataError(f"prompts: no language {', '.join(unknown) or 'given'}; there are {', '.join(LANGUAGES)}")
     rows: dict[str, dict[str, Any]] = {}
     for language in languages:
         voice = _voice(folder, language)
@@ -67,16 +63,10 @@ def load(
     written = [language for language in languages if any(language in texts for texts in said.values())]
     for name, row in rows.items():
         texts = said.get(name, {})
-        row |= {
-            "text" if language == "en" else f"text_{language}": texts.get(language) for language in written
-        }
-    kinds = {"id": "text"} | {
-        "text" if language == "en" else f"text_{language}": "text" for language in written
-    }
+        row |= {"text" if language == "en" else f"text_{language}": texts.get(language) for language in written}
+    kinds = {"id": "text"} | {"text" if language == "en" else f"text_{language}": "text" for language in written}
     kinds |= {f"speech_{language}": "sound" for language in languages}
-    return table(
-        list(rows.values()), kinds, description=f"{DESCRIPTION}. {len(rows)} prompts", licence=LICENCE
-    )
+    return table(list(rows.values()), kinds, description=f"{DESCRIPTION}. {len(rows)} prompts", licence=LICENCE)
 
 
 def _voice(folder: str | Path | None, language: str) -> Path:
@@ -87,9 +77,7 @@ def _voice(folder: str | Path | None, language: str) -> Path:
         root = get(package)
     else:
         root = Path(folder) / package
-    voices = sorted(
-        path for path in (root / "usr/share/asterisk/sounds").glob(f"{language}_*") if path.is_dir()
-    )
+    voices = sorted(path for path in (root / "usr/share/asterisk/sounds").glob(f"{language}_*") if path.is_dir())
     if len(voices) != 1:
         raise DataError(f"prompts: {root} does not hold one voice of {language}; unpack {package} there")
     return voices[0]

@@ -46,6 +46,4 @@ def _kind(column: str, values: list[object]) -> str:
     if all(isinstance(value, str) for value in values):
         return "text"
     kinds = ", ".join(sorted({type(value).__name__ for value in values}))
-    raise DataError(
-        f"column {column!r} of the shards mixes or holds {kinds}; wanted text, whole numbers or files"
-    )
+    raise DataError(f"column {column!r} of the shards mixes or holds {kinds}; wanted text, whole numbers or files")

@@ -46,15 +46,11 @@ def load(folder: str | Path | None = None, *, min_recordings: int = 600) -> Data
     files = {str(path.relative_to(root)) for path in sorted(root.rglob("*")) if path.is_file()}
     spoken = _languages(files)
     languages = sorted(language for language, count in spoken.items() if count >= min_recordings)
-    left = Counter(
-        {"recordings in rarer languages": sum(n for key, n in spoken.items() if key not in languages)}
-    )
+    left = Counter({"recordings in rarer languages": sum(n for key, n in spoken.items() if key not in languages)})
     rows = [row for stem in _stems(files) if (row := _row(root, stem, files, languages, left)) is not None]
     if not rows:
         raise DataError(f"{root}: holds no stamps (pictures with a .txt beside them)")
-    report = f"{len(rows)} stamps; left out: " + ", ".join(
-        f"{n} {what}" for what, n in sorted(left.items()) if n
-    )
+    report = f"{len(rows)} stamps; left out: " + ", ".join(f"{n} {what}" for what, n in sorted(left.items()) if n)
     _log.info("stamps: %s", report)
     return table(rows, _kinds(languages), description=f"{DESCRIPTION}. {report}", licence=LICENCE)
 
@@ -67,9 +63,7 @@ def _root(folder: str | Path | None) -> Path:
     inside = Path(folder) / "usr/share/tuxpaint/stamps"
     root = inside if inside.is_dir() else Path(folder)
     if not root.is_dir():
-        raise DataError(
-            f"stamps: no folder {root}; give the unpacked {PACKAGE} as source.folder, or leave it out"
-        )
+        raise DataError(f"stamps: no folder {root}; give the unpacked {PACKAGE} as source.folder, or leave it out")
     return root
 
 

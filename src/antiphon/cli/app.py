@@ -1,0 +1,64 @@
+"""The command `antiphon`: each sub-command is a small file beside this one, and imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from antiphon.cli import claims, copy, data, demo, doctor, embed, new, recipes, search, show, train
+from antiphon.errors import Stopped, UserError
+
+app = typer.Typer(
+    name="antiphon",
+    help="Train encoders of speech, sound, text and images into one shared space, and use that space.",
+    epilog="Start with: antiphon demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(demo.demo)
+app.command()(search.search)
+app.command()(embed.embed)
+app.command()(recipes.recipes)
+app.command()(show.show)
+app.command()(train.train)
+app.command()(claims.claims)
+app.add_typer(data.app, name="data")
+app.command()(doctor.doctor)
+app.add_typer(new.app, name="new")
+app.command()(copy.copy)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Show the version and leave.", is_eager=True),
+) -> None:
+    if version:
+        from antiphon import __version__
+
+        typer.echo(f"antiphon {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run a command; a user's mistake ends in one line on standard error and exit code 1, not in a traceback."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the commands show bars of their own
+    try:
+        app()
+    except Stopped as stopped:
+        _leave(str(stopped), 130)
+    except (
+        UserError,
+        OSError,
+        ModuleNotFoundError,
+    ) as error:  # OSError: files, disks, hubs, as the system words them
+        _leave(str(error), 1)
+
+
+def _leave(message: str, code: int) -> None:
+    sys.stderr.write(f"antiphon: {message}\n")
+    raise SystemExit(code)

@@ -1,0 +1,40 @@
+"""`antiphon claims RECIPE`: measure a recipe's claims, both arms on the same seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def claims(
+    recipe: str = typer.Argument(..., help="A name that `antiphon recipes` lists."),
+    seeds: int = typer.Option(None, help="How many seeds, from 0; each claim's own number where left out."),
+    runs: Path = typer.Option(Path("runs"), help="Run folders; finished runs are taken as they are."),
+    out: Path = typer.Option(Path("claims"), help="Where the cards are written, as <recipe>.json."),
+    as_json: bool = typer.Option(False, "--json", help="Print the cards as one JSON list."),
+) -> None:
+    """Run every arm on every seed, judge each claim by its interval, and write the cards.
+
+    Example: antiphon claims clip --seeds 5
+    """
+    import json
+    from dataclasses import asdict
+
+    from antiphon import recipes
+    from antiphon.evaluation.claims import measure, write_cards
+
+    module = recipes.get(recipe)
+    cards = [
+        measure(module, recipe, claim, seeds=seeds, runs=runs, say=lambda line: typer.echo(line, err=True))
+        for claim in module.CLAIMS
+    ]
+    write_cards(out / f"{recipe}.json", cards)
+    if as_json:
+        typer.echo(json.dumps([asdict(card) for card in cards]))
+        return
+    for card in cards:
+        typer.echo(f"{card.verdict}: {card.claim}")
+        typer.echo(f"  {card.metric}: {card.mean:+.4f} [{card.low:+.4f}, {card.high:+.4f}], floor {card.floor[0]:.4f}")
+        for side, values in card.values.items():
+            typer.echo(f"  {side} {card.arms[side]}: {', '.join(f'{value:.4f}' for value in values)}")

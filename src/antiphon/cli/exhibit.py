@@ -1,0 +1,102 @@
+"""What the demo shows of a trained space: retrieval, zero-shot classes, an index to search, and the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from antiphon.data.pairs import directions, signal_of
+
+if TYPE_CHECKING:
+    from antiphon.recipes.clip import Trained
+    from antiphon.runs import Measures, Run
+    from antiphon.search.index import Index
+    from antiphon.types import Views
+
+TEMPLATES = ("{}.", "A picture of {}.", "One of the {}.")
+NAMES = {"naturalforces": "natural forces", "hobbies": "hobbies and toys", "town": "buildings in a town"}
+"""Folder names that are no words, or say little, as words."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The demo's numbers on the test captions."""
+
+    retrieval: dict[str, Measures]
+    chance: dict[str, Measures]
+    between_languages: Measures
+    zero_shot: dict[str, Measures]
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"retrieval": self.retrieval, "zero_shot": self.zero_shot, "chance": self.chance}
+
+
+def exhibit(trained: Trained, run: Run) -> Shown:
+    """Measure on test, write `index/` and `report.html` into the run's folder."""
+    from antiphon.recipes.clip import vectors
+
+    views = {split: vectors(trained, split) for split in trained.rows}
+    index(trained, views).save(run.folder / "index")
+    found, floors = _retrieval(trained.learner.columns, views["test"])
+    between = [value for way, value in found.items() if way.startswith("speech") and "->speech" in way]
+    return Shown(found, floors, _mean(between), _zero_shot(trained, views["test"]))
+
+
+def index(trained: Trained, views: dict[str, Views]) -> Index:
+    """Every item of every split; a caption that several rows share stands once."""
+    import torch
+
+    from antiphon.search.index import Entry, Index
+
+    parts, entries, seen = [], [], set()
+    for split, rows in trained.data.items():
+        for column in trained.learner.columns:
+            shows = [_show(item) for item in rows[column]]
+            fresh = [
+                at for at, present in enumerate(views[split][f"has_{column}"].tolist())
+                if present and (column, shows[at]) not in seen and not seen.add((column, shows[at]))
+            ]  # fmt: skip
+            parts.append(views[split][column][fresh])
+            entries += [Entry(rows[at]["id"], column, shows[at]) for at in fresh]
+    return Index(torch.cat(parts), entries)
+
+
+def _show(item: Any) -> str:
+    return item["path"] if isinstance(item, dict) else str(item)
+
+
+def _retrieval(columns: list[str], views: Views) -> tuple[dict[str, Measures], dict[str, Measures]]:
+    from antiphon.evaluation.answers import answers
+
+    found, floors = {}, {}
+    for source, target in directions(columns):
+        asked, there = views[f"has_{source}"], views[f"has_{target}"]
+        measures = answers(views[source][asked], views[target][there], views["label"][asked], views["label"][there])
+        way = f"{source}->{target}"
+        floors[way] = {name.removeprefix("chance "): value for name, value in measures.items() if "chance" in name}
+        found[way] = {name: value for name, value in measures.items() if "chance" not in name}
+    return found, floors
+
+
+def _mean(found: list[Measures]) -> Measures:
+    return {name: sum(measures[name] for measures in found) / len(found) for name in found[0]}
+
+
+def _zero_shot(trained: Trained, views: Views) -> dict[str, Measures]:
+    """Test pictures and recordings into the top folders, by prompts alone."""
+    import torch
+
+    from antiphon.evaluation.zeroshot import class_vectors, zero_shot
+
+    tops = sorted({top for rows in trained.data.values() for top in rows["top"]})
+    vectors = class_vectors(
+        lambda texts: trained.space.embed(text=texts), [NAMES.get(top, top) for top in tops], TEMPLATES
+    )
+    labels = torch.tensor([tops.index(top) for top in trained.data["test"]["top"]])
+    found = {}
+    for column in trained.learner.columns:
+        if signal_of(column) != "text":
+            there = views[f"has_{column}"]
+            found[column] = zero_shot(views[column][there], vectors, labels[there]).as_dict()
+    return found

@@ -1,0 +1,53 @@
+"""`antiphon search`: the nearest rows of a space to a text, a recording or a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from antiphon.errors import UserError
+
+
+def search(
+    text: str = typer.Argument(None, help="Words to look for."),
+    speech: Path = typer.Option(None, help="A recording to look for."),
+    image: Path = typer.Option(None, help="A picture to look for."),
+    audio: Path = typer.Option(None, help="A sound to look for."),
+    space: Path = typer.Option(Path("runs/demo"), help="A run's folder, with space/ and index/ in it."),
+    column: str = typer.Option(None, help="Answer with this column only: image, text, speech, speech_fr, ..."),
+    k: int = typer.Option(10, min=1, help="How many answers."),
+    as_json: bool = typer.Option(False, "--json", help="Print the answers as one JSON list."),
+) -> None:
+    """Search a space by text, recording or picture; the answers come from any column.
+
+    Examples:
+
+    antiphon search "a big cat"
+
+    antiphon search --speech some.ogg --column image
+    """
+    import json
+    from dataclasses import asdict
+
+    from antiphon.encoders.space import Space
+    from antiphon.search.index import Index
+
+    given = {
+        name: value for name, value in {"text": text, "speech": speech, "image": image, "audio": audio}.items() if value
+    }
+    if len(given) != 1:
+        raise UserError('search takes one query: antiphon search "a big cat", or --speech FILE, or --image FILE')
+    ((signal, query),) = given.items()
+    index = Index.load(space / "index")
+    hits = index.search(Space.load(space / "space").embed(**{signal: [query]})[0], k, column=column)
+    if as_json:
+        typer.echo(json.dumps([{"score": hit.score, **asdict(hit.entry)} for hit in hits], ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("score", "column", "row", "what")
+    for hit in hits:
+        table.add_row(f"{hit.score:.3f}", hit.entry.column, hit.entry.row, hit.entry.show)
+    Console().print(table)

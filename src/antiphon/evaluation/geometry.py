@@ -1,0 +1,99 @@
+"""Geometry of a space: alignment, uniformity, effective rank, the gap of modalities, a picture in the plane.
+
+All but `effective_rank` and `project_2d` look at directions: vectors are made unit first. Sums run in
+float64.
+
+Axes: N vectors (of a pair: row i of the one belongs to row i of the other), M other vectors, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+def alignment(left_ND: Float[Tensor, "n d"], right_ND: Float[Tensor, "n d"], *, alpha: float = 2.0) -> float:
+    """`mean |x - y|^alpha` over pairs (Wang & Isola 2020, arXiv 2005.10242, section 4.1.1); 0 is best."""
+    return float((_unit(left_ND) - _unit(right_ND)).norm(dim=1).pow(alpha).mean())
+
+
+def uniformity(vectors_ND: Float[Tensor, "n d"], *, t: float = 2.0, chunk: int = 1024) -> float:
+    """`log mean exp(-t |x - y|^2)` over pairs of different rows (Wang & Isola 2020, section 4.1.2).
+
+    0 where all vectors are alike; lower is more uniform, down to about -2 t for orthogonal vectors.
+
+    Args:
+        vectors_ND: at least two.
+        t: the paper's 2.
+        chunk: how many rows are compared with all at a time.
+
+    Raises:
+        ValueError: fewer than two vectors.
+    """
+    count = len(vectors_ND)
+    if count < 2:
+        raise ValueError(f"uniformity wants at least two vectors, got {count}")
+    unit_ND = _unit(vectors_ND)
+    sums = []
+    for start in range(0, count, chunk):
+        part_CD = unit_ND[start : start + chunk]
+        exponents_CN = 2 * t * (part_CD @ unit_ND.T - 1)  # |x - y|^2 = 2 - 2 x.y for unit vectors
+        rows_C = torch.arange(len(part_CD), device=unit_ND.device)
+        exponents_CN[rows_C, start + rows_C] = -torch.inf
+        sums.append(exponents_CN.logsumexp((0, 1)))
+    pairs = unit_ND.new_tensor(float(count * (count - 1)))
+    return (torch.stack(sums).logsumexp(0) - pairs.log()).item()
+
+
+def effective_rank(vectors_ND: Float[Tensor, "n d"], *, centred: bool = False) -> float:
+    """The exponential of the entropy of the normalised singular values (Roy & Vetterli 2007, eq. 3-4).
+
+    Args:
+        vectors_ND: a matrix that is not all zeros.
+        centred: take the mean vector off first, to see the spread alone.
+
+    Returns:
+        From 1 to min(N, D).
+
+    Raises:
+        ValueError: a matrix without any non-zero singular value (with `centred`: all rows alike).
+    """
+    matrix = vectors_ND.detach().double()
+    size = matrix.abs().max().item() if matrix.numel() else 0.0
+    matrix = matrix - matrix.mean(0) if centred else matrix
+    values = torch.linalg.svdvals(matrix) if matrix.numel() else matrix.new_zeros(1)
+    # What taking off the mean leaves of equal rows is rounding, not spread.
+    if not values[0].item() > size * 1e-12:
+        raise ValueError("effective_rank: there is no spread (an empty matrix, all zeros, or all rows alike)")
+    shares = values / values.sum()
+    return float(torch.special.entr(shares).sum().exp())
+
+
+def modality_gap(left_ND: Float[Tensor, "n d"], right_MD: Float[Tensor, "m d"]) -> float:
+    """The distance between the centroids of two modalities, 0 to 2 (Liang et al. 2022, arXiv 2203.02053)."""
+    return float((_unit(left_ND).mean(0) - _unit(right_MD).mean(0)).norm())
+
+
+def project_2d(vectors_ND: Float[Tensor, "n d"]) -> Float[Tensor, "n 2"]:
+    """The two principal components, for a plot; the same vectors give the same picture.
+
+    The sign of a component is free: here its largest loading by size is positive. Project several modalities
+    concatenated, so that they share the plane.
+
+    Raises:
+        ValueError: fewer than two vectors or two dimensions.
+    """
+    if min(vectors_ND.shape) < 2:
+        raise ValueError(f"project_2d wants at least two vectors of width two, got {tuple(vectors_ND.shape)}")
+    centred_ND = vectors_ND.detach().double()
+    centred_ND = centred_ND - centred_ND.mean(0)
+    axes_2D = torch.linalg.svd(centred_ND, full_matrices=False).Vh[:2]
+    largest_21 = axes_2D.gather(1, axes_2D.abs().argmax(1, keepdim=True))
+    axes_2D = torch.where(largest_21 < 0, -axes_2D, axes_2D)
+    return (centred_ND @ axes_2D.T).to(vectors_ND.dtype)
+
+
+def _unit(vectors_ND: Tensor) -> Tensor:
+    return normalize(vectors_ND.detach().double(), dim=1)

@@ -1,0 +1,72 @@
+"""GradCache gives the gradient of the whole batch; plain accumulation does not."""
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from antiphon.training.gradcache import cached_backward
+from antiphon.training.learner import Learner, split
+from tests.training.toy import Toy, batch, gradients
+
+
+def _plain(learner, whole):
+    loss = learner(whole)["contrast"]
+    loss.backward()
+    return loss
+
+
+@pytest.mark.parametrize("size", [1, 5, 8, 24, 100])
+def test_equals_the_whole_batch(size):
+    plain, cached = Toy(), Toy()
+    loss = _plain(plain, batch())
+    losses = cached_backward(cached, batch(), size, Accelerator(cpu=True))
+    assert torch.allclose(losses["contrast"], loss)
+    for name, gradient in gradients(cached).items():
+        assert torch.allclose(gradient, gradients(plain)[name], atol=1e-6), name
+    assert cached.scale.log_scale.grad.abs() > 0
+
+
+def test_dropout_is_replayed():
+    """The masks of the second pass are those of the first: the gradient is the loss's own."""
+    cached = Toy(dropout=0.5)
+    torch.manual_seed(3)
+    cached_backward(cached, batch(), 6, Accelerator(cpu=True))
+    reference = Toy(dropout=0.5)
+    torch.manual_seed(3)
+    views = [reference.embed(part) for part in split(batch(), 6)]
+    reference.losses({name: torch.cat([view[name] for view in views]) for name in views[0]})["contrast"].backward()
+    for name, gradient in gradients(cached).items():
+        assert torch.allclose(gradient, gradients(reference)[name], atol=1e-6), name
+
+
+def test_the_generators_go_on_from_after_the_loss():
+    torch.manual_seed(3)
+    cached_backward(Toy(dropout=0.5), batch(), 6, Accelerator(cpu=True))
+    after = torch.rand(1)
+    torch.manual_seed(3)
+    learner = Toy(dropout=0.5)
+    for part in split(batch(), 6):
+        learner.embed(part)
+    assert torch.equal(after, torch.rand(1))
+
+
+def test_plain_accumulation_is_another_gradient():
+    whole, accumulated = Toy(), Toy()
+    _plain(whole, batch())
+    for part in split(batch(), 6):
+        (accumulated(part)["contrast"] / 4).backward()
+    assert not torch.allclose(gradients(whole)["left.weight"], gradients(accumulated)["left.weight"], rtol=0.05)
+
+
+def test_other_learners_are_refused():
+    class Plain(Learner):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(1, 1)
+
+        def forward(self, batch):
+            return {}
+
+    with pytest.raises(TypeError, match="ContrastiveLearner"):
+        cached_backward(Plain(), batch(), 2, Accelerator(cpu=True))
