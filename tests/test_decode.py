@@ -8,6 +8,7 @@ import gzip
 import io
 import math
 import struct
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -176,15 +177,31 @@ def test_three_hours_are_refused_by_the_header(tmp_path: Path) -> None:
     assert len(decode_audio(sound(), max_seconds=1)) == RATE
 
 
-def test_containers_name_the_package() -> None:
+def test_containers_name_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)  # as if it were not installed
     content = b"\0\0\0\x20ftypM4A " + bytes(100)
-    try:
-        import av  # noqa: F401
-    except ImportError:
-        refused(lambda: decode_audio(content), "PyAV", "pip install av")
-        refused(lambda: probe_seconds(content), "PyAV")
-    else:
-        refused(lambda: decode_audio(content), "not readable as sound")
+    refused(lambda: decode_audio(content), "PyAV", "pip install av")
+    refused(lambda: probe_seconds(content), "PyAV")
+
+
+def test_containers_by_pyav() -> None:
+    av = pytest.importorskip("av", reason="PyAV is not installed: pip install av")
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=RATE)
+        stream.layout = "stereo"
+        frame = av.AudioFrame.from_ndarray(np.stack([TONE, TONE / 2]), format="fltp", layout="stereo")
+        frame.sample_rate = RATE
+        for part in (frame, None):
+            for packet in stream.encode(part):
+                container.mux(packet)
+    content = file.getvalue()
+    wave = decode_audio(content)
+    assert len(wave) / RATE == pytest.approx(1, abs=0.2)
+    assert float(wave[4000:12_000].pow(2).mean().sqrt()) == pytest.approx(0.375 / math.sqrt(2), rel=0.02)
+    assert probe_seconds(content) == pytest.approx(1, abs=0.2)
+    refused(lambda: decode_audio(content, max_seconds=0.5), "limit is 0.5 s")
+    refused(lambda: decode_audio(content[: len(content) // 2]), "not readable as sound")
 
 
 # ---- pictures that are right ----

@@ -55,7 +55,7 @@ def test_buckets_save_padding_and_stay_random() -> None:
     assert padding_waste(plain, LENGTHS) > 1.6
     assert padding_waste(some, LENGTHS) < 1.15
     assert padding_waste(sorted_, LENGTHS) < 1.03
-    longest = [max(LENGTHS[i] for i in batch) for batch in some]
+    longest = [max(LENGTHS[i] for i in batch) for batch in sorted_]
     assert longest != sorted(longest)
     assert {frozenset(batch) for batch in some} != {
         frozenset(batch) for batch in batches(LENGTHS, batch_size=10, seed=0, epoch=1, bucket=10)

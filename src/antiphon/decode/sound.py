@@ -112,11 +112,19 @@ def _opened(content: Path | bytes, name: str) -> Iterator[Any]:
     import soundfile
 
     try:
-        with soundfile.SoundFile(io.BytesIO(content) if isinstance(content, bytes) else str(content)) as sound:
+        sound = soundfile.SoundFile(io.BytesIO(content) if isinstance(content, bytes) else str(content))
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a path that ends in .raw
+        raise _unreadable(name, error) from None
+    with sound:
+        try:
             yield sound
-    except (soundfile.SoundFileError, TypeError, RuntimeError) as error:
-        reason = str(error).rpartition(": ")[2].strip() or "unknown"
-        raise BadInput(f"{name}: not readable as sound ({reason}): give WAV, FLAC, OGG or MP3") from None
+        except soundfile.SoundFileError as error:
+            raise _unreadable(name, error) from None
+
+
+def _unreadable(name: str, error: Exception) -> BadInput:
+    reason = str(error).rpartition(": ")[2].strip() or "unknown"
+    return BadInput(f"{name}: not readable as sound ({reason}): give WAV, FLAC, OGG or MP3")
 
 
 def _read_sound(content: Path | bytes, name: str, limit: float) -> tuple[np.ndarray, int]:

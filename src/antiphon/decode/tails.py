@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
-from typing import BinaryIO
+
 
 _OPEN_ENDED = (0, 0xFFFFFFFF, 0xFFFFFFFF - 36)
 """What programs that write a WAV into a pipe put as its size."""
@@ -30,7 +30,7 @@ def cut_short(content: Path | bytes) -> str | None:
         return _ogg(file, size) if head[:4] == b"OggS" else None
 
 
-def _chunks(file: BinaryIO, size: int, wanted: bytes, order: str) -> str | None:
+def _chunks(file: io.BufferedIOBase, size: int, wanted: bytes, order: str) -> str | None:
     while len(head := file.read(8)) == 8:
         name, announced = struct.unpack(f"{order}4sI", head)
         there = size - file.tell()
@@ -41,7 +41,7 @@ def _chunks(file: BinaryIO, size: int, wanted: bytes, order: str) -> str | None:
     return None
 
 
-def _ogg(file: BinaryIO, size: int) -> str | None:
+def _ogg(file: io.BufferedIOBase, size: int) -> str | None:
     file.seek(max(0, size - _OGG_PAGE_MOST))
     tail = file.read()
     page = tail[max(0, tail.rfind(b"OggS")) :]
