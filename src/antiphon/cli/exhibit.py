@@ -38,7 +38,7 @@ def exhibit(trained: Trained, run: Run) -> Shown:
 
     views = {split: vectors(trained, split) for split in trained.rows}
     index(trained, views).save(run.folder / "index")
-    found, floors = _retrieval(trained.learner.columns, views["test"])
+    found, floors = _retrieval(trained.columns, views["test"])
     between = [value for way, value in found.items() if way.startswith("speech") and "->speech" in way]
     return Shown(found, floors, _mean(between), _zero_shot(trained, views["test"]))
 
@@ -51,7 +51,7 @@ def index(trained: Trained, views: dict[str, Views]) -> Index:
 
     parts, entries, seen = [], [], set()
     for split, rows in trained.data.items():
-        for column in trained.learner.columns:
+        for column in trained.columns:
             shows = [_show(item) for item in rows[column]]
             fresh = [
                 at for at, present in enumerate(views[split][f"has_{column}"].tolist())
@@ -67,12 +67,11 @@ def _show(item: Any) -> str:
 
 
 def _retrieval(columns: list[str], views: Views) -> tuple[dict[str, Measures], dict[str, Measures]]:
-    from antiphon.evaluation.answers import answers
+    from antiphon.recipes.clip import between
 
     found, floors = {}, {}
     for source, target in directions(columns):
-        asked, there = views[f"has_{source}"], views[f"has_{target}"]
-        measures = answers(views[source][asked], views[target][there], views["label"][asked], views["label"][there])
+        measures = between(views, source, target)
         way = f"{source}->{target}"
         floors[way] = {name.removeprefix("chance "): value for name, value in measures.items() if "chance" in name}
         found[way] = {name: value for name, value in measures.items() if "chance" not in name}
@@ -95,7 +94,7 @@ def _zero_shot(trained: Trained, views: Views) -> dict[str, Measures]:
     )
     labels = torch.tensor([tops.index(top) for top in trained.data["test"]["top"]])
     found = {}
-    for column in trained.learner.columns:
+    for column in trained.columns:
         if signal_of(column) != "text":
             there = views[f"has_{column}"]
             found[column] = zero_shot(views[column][there], vectors, labels[there]).as_dict()

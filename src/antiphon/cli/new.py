@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from antiphon.config import Config as Settings
 from antiphon.data.collate import by_column
-from antiphon.data.pairs import Pairs, labelled, splits
+from antiphon.data.pairs import Pairs, splits
 from antiphon.encoders.heads import Head
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Branch, Space
@@ -65,7 +65,7 @@ class {name_class}(ContrastiveLearner):
 def run(cfg: Config, run: Run) -> Measures:
     """Train, save the space, measure on test."""
     run.seed_all()
-    rows = labelled(splits(cfg.data, run.seed), cfg.data.split_by)
+    rows = splits(cfg.data, run.seed)
     learner = {name_class}(cfg)
     collate = by_column(image=learner.image.encoder, text=learner.text.encoder)
     fit(learner, rows["train"], cfg.train, run, collate=collate)

@@ -24,8 +24,9 @@ class Pairs(Config):
     options: dict[str, Any] = {}
     """What that source's `load` takes: `data.options.folder=my/files`."""
     columns: tuple[str, ...] = ("image", "text")
-    split_by: str = "text"
-    """Rows that agree in this column are in one split: else copies leak from train to test."""
+    split_by: str | None = None
+    """Rows that agree in this column are in one split and are positives of each other: else copies leak from train to
+    test. None takes the first of `concept`, `text`, `id` that the source has."""
     limit: int | None = None
     """At most this many rows, for a quick look."""
 
@@ -37,27 +38,23 @@ def load(cfg: Pairs) -> Dataset:
         UserError: a column that the source has not, or no rows.
     """
     rows = sources.load(cfg.source, **cfg.options)
-    if cfg.split_by not in rows.column_names:
-        raise UserError(f"data.split_by={cfg.split_by}: {cfg.source} has columns {', '.join(rows.column_names)}")
     expand(cfg.columns, rows.column_names)
     return rows if cfg.limit is None else rows.select(range(min(cfg.limit, len(rows))))
 
 
 def splits(cfg: Pairs, seed: int) -> dict[str, Dataset]:
-    """The source's rows in train, dev and test, by the run's seed."""
-    return split_by(load(cfg), cfg.split_by, seed=seed)
+    """The source's rows in train, dev and test, by the run's seed, with an integer column `label`.
 
+    Rows that agree in the column `cfg.split_by` have the same label.
 
-def labelled(parts: dict[str, Dataset], key: str) -> dict[str, Dataset]:
-    """The splits with an integer column `label`: rows that agree in `key` have the same, over all splits."""
-    values = sorted({value for part in parts.values() for value in part[key]})
-    numbers = {value: number for number, value in enumerate(values)}
-    return {
-        name: (part.remove_columns("label") if "label" in part.column_names else part).add_column(
-            "label", [numbers[value] for value in part[key]]
-        )
-        for name, part in parts.items()
-    }
+    Raises:
+        UserError: a column that the source has not.
+    """
+    rows = load(cfg)
+    key = cfg.split_by or next((name for name in ("concept", "text", "id") if name in rows.column_names), "")
+    if key not in rows.column_names:
+        raise UserError(f"data.split_by={cfg.split_by}: {cfg.source} has columns {', '.join(rows.column_names)}")
+    return split_by(_labelled(rows, key), key, seed=seed)
 
 
 def directions(columns: list[str]) -> list[tuple[str, str]]:
@@ -84,3 +81,10 @@ def signal_of(column: str) -> str:
     """The signal that a column holds: `speech_fr` holds speech; `sound` is an audio column."""
     signal = column.split("_", 1)[0]
     return {"sound": "audio"}.get(signal, signal)
+
+
+def _labelled(rows: Dataset, key: str) -> Dataset:
+    values = list(rows[key])
+    numbers = {value: number for number, value in enumerate(sorted(set(values)))}
+    rows = rows.remove_columns("label") if "label" in rows.column_names else rows
+    return rows.add_column("label", [numbers[value] for value in values])

@@ -24,7 +24,6 @@ from antiphon.encoders import Encoder
 from antiphon.encoders.pooling import masked_mean, segments
 from antiphon.types import Encoded, Padded
 
-
 View = Callable[[Any, torch.Generator], Any]
 """Another look at an item: a change that takes the item as it stands in the row."""
 

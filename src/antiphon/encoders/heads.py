@@ -134,7 +134,9 @@ def principal_components(centred_ND: Float[Tensor, "n d"], count: int) -> Float[
         ValueError: there are fewer rows or numbers than components.
     """
     if min(centred_ND.shape) < count:
-        raise ValueError(f"{count} principal components of {len(centred_ND)} rows of width {centred_ND.shape[1]}: too few")
+        raise ValueError(
+            f"{count} principal components of {len(centred_ND)} rows of width {centred_ND.shape[1]}: too few"
+        )
     _, _, right_RD = torch.linalg.svd(centred_ND.double(), full_matrices=False)
     first_ED = right_RD[:count]
     largest = first_ED.abs().argmax(1, keepdim=True)

@@ -200,7 +200,9 @@ class ScratchImage(Encoder):
 
 def trimmed(picture: Image.Image, *, margin: float = 0.05) -> Image.Image:
     """The picture without its white border, but for a margin (a share of the longer side); an all-white one whole."""
-    drawn = ImageChops.difference(picture, Image.new("RGB", picture.size, "white")).point(lambda value: 255 * (value > 8))
+    drawn = ImageChops.difference(picture, Image.new("RGB", picture.size, "white")).point(
+        lambda value: 255 * (value > 8)
+    )
     box = drawn.getbbox()
     if box is None:
         return picture

@@ -19,8 +19,8 @@ from antiphon.encoders import Encoder
 from antiphon.encoders.audio import WindowedAudio
 from antiphon.encoders.blocks import SIZES
 from antiphon.encoders.features import Features
-from antiphon.encoders.image import EfficientNetLite, ScratchImage, TransformersImage
 from antiphon.encoders.heads import unit
+from antiphon.encoders.image import EfficientNetLite, ScratchImage, TransformersImage
 from antiphon.encoders.speech import MelSpeech, WaveSpeech, WhisperSpeech
 from antiphon.encoders.spelling import SpelledText
 from antiphon.encoders.text import ByteText, TransformersText

@@ -45,7 +45,9 @@ class SpelledText(Encoder):
     def collate(self, items: Sequence[Any]) -> Padded:
         """Texts to `(B, T, 2)`: token ids, and buckets of their n-grams; -1 where there is none."""
         words = self.meaning.collate(items)
-        grams = [[] if item is None else [bucket(gram, self.buckets) for gram in ngrams(clean_text(item))] for item in items]
+        grams = [
+            [] if item is None else [bucket(gram, self.buckets) for gram in ngrams(clean_text(item))] for item in items
+        ]
         size = max([words.values.shape[1], *(len(row) for row in grams)])
         values = torch.full((len(items), size, 2), -1, dtype=torch.int64)
         values[:, : words.values.shape[1], 0] = words.values.masked_fill(~words.mask, -1)
@@ -83,7 +85,9 @@ class SpelledText(Encoder):
 
 def ngrams(text: str, longest: int = 3) -> list[str]:
     """Letter n-grams within words, words framed by spaces, lower case, without accents."""
-    plain = "".join(letter for letter in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(letter))
+    plain = "".join(
+        letter for letter in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(letter)
+    )
     framed = [f" {word} " for word in "".join(letter if letter.isalnum() else " " for letter in plain).split()]
     return [word[at : at + n] for word in framed for n in range(1, longest + 1) for at in range(len(word) - n + 1)]
 

@@ -20,10 +20,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from antiphon.config import Config as Settings
-from antiphon.data.cache import cache_folder
 from antiphon.data.augment.image import crop, flip
+from antiphon.data.cache import cache_folder
 from antiphon.data.collate import by_column
-from antiphon.data.pairs import Pairs, directions, expand, labelled, signal_of, splits
+from antiphon.data.pairs import Pairs, directions, expand, signal_of, splits
 from antiphon.decode import BadInput, decode_image
 from antiphon.encoders import Encoder
 from antiphon.encoders.features import FeatureCache, Features, encode_once, file_size
@@ -92,9 +92,13 @@ class Clip(ContrastiveLearner):
         super().__init__()
         strangers = {signal for pair in cfg.pairs for signal in pair} - set(encoders)
         if strangers:
-            raise UserError(f"pairs name {sorted(strangers)}, but the columns hold {sorted(encoders)}: look at data.columns")
+            raise UserError(
+                f"pairs name {sorted(strangers)}, but the columns hold {sorted(encoders)}: look at data.columns"
+            )
         self.pairs = cfg.pairs
-        self.branches = nn.ModuleDict({name: Branch(encoder, _head(cfg, name, encoder)) for name, encoder in encoders.items()})
+        self.branches = nn.ModuleDict(
+            {name: Branch(encoder, _head(cfg, name, encoder)) for name, encoder in encoders.items()}
+        )
         self.scales = nn.ModuleDict({f"{a}-{b}": Scale(cfg.temperature) for a, b in cfg.pairs})
 
     def embed(self, batch: Batch) -> Views:
@@ -149,7 +153,7 @@ def train(cfg: Config, run: Run) -> Trained:
     """Open the towers, encode what is frozen, fit, and save the space as `space/` in the run's folder."""
     started = time.perf_counter()
     run.seed_all()
-    data = labelled(splits(cfg.data, run.seed), cfg.data.split_by)
+    data = splits(cfg.data, run.seed)
     columns = expand(cfg.data.columns, data["train"].column_names)
     towers = {signal: _open(cfg, signal) for signal in sorted({signal_of(column) for column in columns})}
     inputs, rows, looks = towers, dict[str, Sequence[dict[str, Any]]](data), columns
@@ -266,7 +270,7 @@ def tiny() -> Config:
 def demo() -> Config:
     """What `antiphon demo` runs: stamps, their captions, and their captions spoken in eight languages; chosen on dev."""
     return Config(
-        data=Pairs(source="stamps", columns=("image", "text", "speech"), split_by="concept"),
+        data=Pairs(source="stamps", columns=("image", "text", "speech")),
         image=Tower(
             encoder="efficientnet-lite0+names",
             trim=True,

@@ -1,7 +1,8 @@
 """Tux Paint's stamps: about 950 pictures, each with its name in many languages, written and read aloud.
 
 From the Debian package tuxpaint-stamps-default. The recordings name the stamp; some stamps also have a sound
-effect (a bark, an engine). Several stamps share a caption: split by `text` to keep a caption on one side.
+effect (a bark, an engine). Several stamps share a caption, some but for its
+capitals: split by `concept` to keep them on one side.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ _log = logging.getLogger(__name__)
 
 
 def load(folder: str | Path | None = None, *, min_recordings: int = 600) -> Dataset:
-    """Rows of `id, image, text, category, top, sound` and, for each language xx, `speech_xx` and `text_xx`.
+    """Rows of `id, image, text, concept, category, top, sound` and, for each language xx, `speech_xx` and `text_xx`.
 
-    `id` is the path below the stamps folder without suffix, `text` the English caption, `category` its folder
+    `id` is the path below the stamps folder without suffix, `text` the English caption, `concept` the
+    same without capitals and full stop, `category` its folder
     and `top` the first part of that; None stands where a stamp has no recording, effect or translation. Where
     a stamp is there both as PNG and SVG the PNG is taken: it looks the same whatever draws it. Left out,
     counted in the log and in `rows.info.description`: captions without a picture, pictures without a caption
@@ -97,6 +99,7 @@ def _row(
         "id": stem,
         "image": str(root / picture),
         "text": names["en"],
+        "concept": names["en"].casefold().rstrip("."),
         "category": category,
     }
     row |= {"top": category.partition("/")[0], "sound": _first(root, files, f"{stem}.ogg", f"{stem}.wav")}
@@ -136,6 +139,7 @@ def _kinds(languages: list[str]) -> dict[str, str]:
         "id": "text",
         "image": "image",
         "text": "text",
+        "concept": "text",
         "category": "text",
         "top": "text",
         "sound": "sound",
