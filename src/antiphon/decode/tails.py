@@ -7,7 +7,6 @@ import io
 import struct
 from pathlib import Path
 
-
 _OPEN_ENDED = (0, 0xFFFFFFFF, 0xFFFFFFFF - 36)
 """What programs that write a WAV into a pipe put as its size."""
 _OGG_PAGE_MOST = 27 + 255 + 255 * 255
