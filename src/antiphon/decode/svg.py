@@ -20,6 +20,7 @@ _INSIDE = re.compile(r"#|data:image/(png|jpe?g|gif|webp)[;,]|$", re.IGNORECASE)
 _URL = re.compile(r"url\(\s*['\"]?\s*(?!#|data:image/(?:png|jpe?g|gif|webp)[;,])([^'\")]{0,60})", re.IGNORECASE)
 _COSTLY = {"numOctaves": 16.0, "order": 16.0, "radius": 100.0, "stdDeviation": 1e4}
 """Filter settings whose cost grows without bound, and the largest value that is drawn."""
+_WATCHED = ("href", "width", "height", *_COSTLY)
 _ENCODING = re.compile(r"^(<\?xml[^>]*?)\s+encoding\s*=\s*['\"]([\w.:-]+)['\"]")
 
 
@@ -99,7 +100,10 @@ class _Checker:
         if self.depth == 1 and tag != "svg":
             raise BadInput(f"{self.name}: markup begins with <{tag[:40]}>, wanted <svg>")
         for key, value in attributes.items():
-            self.attribute(tag, key.rpartition(" ")[2], value)
+            if "(" in value or "@" in value:  # few of them: most are path data, numbers, colours
+                self.css(value)
+            if key.endswith(_WATCHED):
+                self.attribute(tag, key.rpartition(" ")[2], value)
 
     def attribute(self, tag: str, key: str, value: str) -> None:
         if key == "href" and tag != "a" and not _INSIDE.match(value.strip()):  # a link is never followed
@@ -108,7 +112,6 @@ class _Checker:
             self.bound(key, value, MAX_SIDE)
         if tag.startswith("fe") and key in _COSTLY:
             self.bound(f"{tag} {key}", value, _COSTLY[key])
-        self.css(value)
 
     def bound(self, key: str, value: str, most: float) -> None:
         for number in re.findall(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?", value):
@@ -116,8 +119,6 @@ class _Checker:
                 self.refuse(f"{key} is {value[:30]!r}, the limit is {most:g}")
 
     def css(self, text: str) -> None:
-        if "(" not in text and "@" not in text:  # nearly all of them: path data, numbers, colours
-            return
         found = _URL.search(text)
         if found:
             self.refuse(f"style points to {found[1]!r}")
