@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch  # noqa: TID253  (what is decoded is a tensor)
+import torch  (what is decoded is a tensor)
 from jaxtyping import Float
-from torch import Tensor  # noqa: TID253
+from torch import Tensor
 
 from antiphon.decode.source import BadInput, content_of, head_of, name_of
 from antiphon.decode.tails import cut_short
