@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch  (what is decoded is a tensor)
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
