@@ -84,4 +84,8 @@ def _print_tables(shown: Shown) -> None:
 
 def _cells(found: dict[str, Any]) -> list[str]:
     shares = [f"{found[name]:.3f}" for name in ("R@1", "R@5", "R@10")]
-    return [*shares, f"{found['median_rank']:.1f}", f"{found['n']:.0f}", f"{found['keys']:.0f}"]
+    return [
+        *shares,
+        f"{found['median_rank']:.1f}",
+        *(f"{found[name]:.0f}" if name in found else "" for name in ("n", "keys")),
+    ]

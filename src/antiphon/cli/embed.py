@@ -36,7 +36,7 @@ def embed(
         )
     loaded = Space.load(space)
     with bar(f"embedding {signal}", len(items)) as advance:
-        vectors = loaded.embed(batch_size=batch_size, progress=advance, **{signal: [item for _, item in items]})
+        vectors = loaded.embed_column(signal, [item for _, item in items], batch_size=batch_size, progress=advance)
     entries = [Entry(row, signal, str(item)) for row, item in items]
     Index(vectors, entries).save(out)
     typer.echo(f"{len(entries)} vectors of width {loaded.width} in {out}")

@@ -49,16 +49,19 @@ def index(trained: Trained, views: dict[str, Views]) -> Index:
 
     from antiphon.search.index import Entry, Index
 
-    parts, entries, seen = [], [], set()
+    parts, entries = [], []
+    seen: set[tuple[str, str]] = set()
     for split, rows in trained.data.items():
         for column in trained.columns:
-            shows = [_show(item) for item in rows[column]]
-            fresh = [
-                at for at, present in enumerate(views[split][f"has_{column}"].tolist())
-                if present and (column, shows[at]) not in seen and not seen.add((column, shows[at]))
-            ]  # fmt: skip
+            fresh = []
+            for at, (show, present) in enumerate(
+                zip(map(_show, rows[column]), views[split][f"has_{column}"], strict=True)
+            ):
+                if present and (column, show) not in seen:
+                    seen.add((column, show))
+                    fresh.append(at)
+                    entries.append(Entry(rows[at]["id"], column, show))
             parts.append(views[split][column][fresh])
-            entries += [Entry(rows[at]["id"], column, shows[at]) for at in fresh]
     return Index(torch.cat(parts), entries)
 
 

@@ -40,7 +40,7 @@ def search(
         raise UserError('search takes one query: antiphon search "a big cat", or --speech FILE, or --image FILE')
     ((signal, query),) = given.items()
     index = Index.load(space / "index")
-    hits = index.search(Space.load(space / "space").embed(**{signal: [query]})[0], k, column=column)
+    hits = index.search(Space.load(space / "space").embed_column(signal, [query])[0], k, column=column)
     if as_json:
         typer.echo(json.dumps([{"score": hit.score, **asdict(hit.entry)} for hit in hits], ensure_ascii=False))
         return

@@ -47,7 +47,7 @@ def by_column(
         seed: of the augmentation; the generator depends on seed, epoch, row and entry, and not on workers.
         columns: the entries of the batch, each with the encoder (anything with `collate`) that reads it.
     """
-    return Collate(columns, keep=keep, augment=augment or {}, of=of or {}, seed=seed)
+    return Collate(columns, keep=keep, augment=augment, of=of, seed=seed)
 
 
 class Collate:
@@ -62,11 +62,12 @@ class Collate:
         self,
         columns: Mapping[str, Collates],
         *,
-        keep: Sequence[str],
-        augment: Mapping[str, Augment],
-        of: Mapping[str, str | Sequence[str]],
-        seed: int,
+        keep: Sequence[str] = (),
+        augment: Mapping[str, Augment] | None = None,
+        of: Mapping[str, str | Sequence[str]] | None = None,
+        seed: int = 0,
     ) -> None:
+        augment, of = augment or {}, of or {}
         strangers = (set(augment) | set(of)) - set(columns)
         if strangers:
             raise ValueError(f"augment or of names {sorted(strangers)}, the batch has {sorted(columns)}")

@@ -24,6 +24,9 @@ from antiphon.encoders import Encoder
 from antiphon.encoders.pooling import masked_mean, segments
 from antiphon.types import Encoded, Padded
 
+FLUSH = 512
+"""Items after which features are written: what an interrupt leaves is not computed again."""
+
 View = Callable[[Any, torch.Generator], Any]
 """Another look at an item: a change that takes the item as it stands in the row."""
 
@@ -162,17 +165,16 @@ def encode_once(
     missing = {key: at for at, key in reversed(list(enumerate(keys))) if key is not None and key not in cached}
     progress(len(items) - len(missing))
     order = sorted(missing.values(), key=lambda at: (size(items[at]) if size else 0, at))
-    fresh: dict[str, Tensor] = {}
-    try:
-        for at in range(0, len(order), batch_size):
-            places = order[at : at + batch_size]
+    for start in range(0, len(order), FLUSH):
+        fresh: dict[str, Tensor] = {}
+        for at in range(start, min(start + FLUSH, len(order)), batch_size):
+            places = order[at : min(at + batch_size, start + FLUSH)]
             looks = {place: _look(items[place], str(keys[place]), view) for place in places}
             for place, tokens in _encode(encoder, looks, keep, refused):
                 fresh[str(keys[place])] = tokens
             progress(len(places))
-    finally:  # what an interrupt leaves is kept: the next call goes on from here
         cache.add(name, fresh)
-    cached |= fresh
+        cached |= fresh
     return [None if key is None else cached.get(key) for key in keys]
 
 

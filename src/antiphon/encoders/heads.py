@@ -56,9 +56,7 @@ class Head(nn.Module):
         self.mix = LayerMix(config.layers) if config.layers > 1 else nn.Identity()
         self.attention = AttentionPooling(inner) if config.pooling == "attention" else None
         inner *= config.segments if config.pooling == "segments" else 1
-        self.norm = {"none": nn.Identity, "layer": lambda: nn.LayerNorm(inner), "standard": lambda: Standard(inner)}[
-            config.norm
-        ]()
+        self.norm = _norm(config.norm, inner)
         self.dropout = nn.Dropout(config.dropout)
         self.linear = nn.Linear(inner, out).requires_grad_(config.map == "learned")
         self.correction = _correction(inner, out, config) if config.hidden else None
@@ -124,7 +122,8 @@ class Standard(nn.Module):
 
     def forward(self, vectors: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """Standardise."""
-        return (vectors - self.mean) * self.rate
+        standard: Tensor = (vectors - self.mean) * self.rate
+        return standard
 
 
 def principal_components(centred_ND: Float[Tensor, "n d"], count: int) -> Float[Tensor, "e d"]:
@@ -146,6 +145,12 @@ def principal_components(centred_ND: Float[Tensor, "n d"], count: int) -> Float[
 def unit(vectors: Float[Tensor, "b e"]) -> Float[Tensor, "b e"]:
     """Vectors of length one; a zero vector stays zero."""
     return torch.nn.functional.normalize(vectors, dim=-1)
+
+
+def _norm(kind: str, width: int) -> nn.Module:
+    if kind == "standard":
+        return Standard(width)
+    return nn.LayerNorm(width) if kind == "layer" else nn.Identity()
 
 
 def _correction(width: int, out: int, config: HeadConfig) -> nn.Sequential:

@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -35,6 +35,9 @@ class SpaceError(UserError, ValueError):
 
 class Branch(nn.Module):
     """An encoder and the head that maps it into the space."""
+
+    encoder: Encoder
+    head: Head
 
     def __init__(self, encoder: Encoder, head: Head) -> None:
         super().__init__()
@@ -91,6 +94,18 @@ class Space(nn.Module):
                 f"embed takes one kind of items at a time, got {sorted(items) or 'none'}: embed(text=[...])"
             )
         ((name, sequence),) = items.items()
+        return self.embed_column(name, sequence, batch_size=batch_size, progress=progress)
+
+    @torch.inference_mode()
+    def embed_column(
+        self,
+        name: str,
+        sequence: Sequence[Any],
+        *,
+        batch_size: int = 32,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> Float[Tensor, "n e"]:
+        """As `embed`, with the branch's name as an argument."""
         if isinstance(sequence, str | bytes):
             raise SpaceError(f"embed({name}=...) takes a list of items, got a single {type(sequence).__name__}")
         branch = self.branch(name)
@@ -113,15 +128,14 @@ class Space(nn.Module):
         """
         if name not in self.branches:
             raise SpaceError(f"this space has no branch {name!r}: it has {', '.join(sorted(self.branches))}")
-        branch: Branch = self.branches[name]
-        return branch
+        return branches_of(self.branches)[name]
 
     def save(self, folder: str | Path) -> Path:
         """Write the space beside `folder`, then rename: an interrupted save leaves the old one whole."""
         folder = Path(folder)
         beside = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(beside, ignore_errors=True)
-        for name, branch in self.branches.items():
+        for name, branch in branches_of(self.branches).items():
             save_encoder(branch.encoder, beside / name / "encoder")
             save_model(branch.head, str(beside / name / "head.safetensors"))
             settings = {
@@ -193,6 +207,11 @@ class Space(nn.Module):
             '```python\nfrom antiphon import Space\n\nspace = Space.load("this folder or hub id")\n'
             'space.embed(text=["a red circle"])\n```\n'
         )
+
+
+def branches_of(modules: nn.ModuleDict) -> dict[str, Branch]:
+    """The branches that a module holds, by name."""
+    return {name: cast(Branch, module) for name, module in modules.items()}
 
 
 def _load_branch(folder: Path) -> Branch:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from antiphon.config import Config as Settings
 from antiphon.data.augment.image import crop, flip
 from antiphon.data.cache import cache_folder
-from antiphon.data.collate import by_column
+from antiphon.data.collate import Collate as Columns
 from antiphon.data.pairs import Pairs, directions, expand, signal_of, splits
 from antiphon.decode import BadInput, decode_image
 from antiphon.encoders import Encoder
@@ -30,7 +30,7 @@ from antiphon.encoders.features import FeatureCache, Features, encode_once, file
 from antiphon.encoders.heads import Head, HeadConfig
 from antiphon.encoders.image import trimmed
 from antiphon.encoders.open import open_encoder
-from antiphon.encoders.space import Branch, Space
+from antiphon.encoders.space import Branch, Space, branches_of
 from antiphon.errors import UserError
 from antiphon.evaluation.answers import answers
 from antiphon.evaluation.claims import Arm, Claim, Paper
@@ -164,12 +164,12 @@ def train(cfg: Config, run: Run) -> Trained:
     learner = Clip(cfg, inputs)
     _prepare(learner, rows["train"], columns)
     choices = {signal: tuple(look for look in looks if signal_of(look) == signal) for signal in inputs}
-    collate = by_column(keep=("label",), of=choices, seed=run.seed, **inputs)
+    collate = Columns(inputs, keep=("label",), of=choices, seed=run.seed)
     fit(learner, rows["train"], cfg.train, run, collate=collate)
-    branches = {signal: Branch(towers[signal], branch.head) for signal, branch in learner.branches.items()}
+    branches = {signal: Branch(towers[signal], branch.head) for signal, branch in branches_of(learner.branches).items()}
     space = Space(branches).eval()
     space.save(run.folder / "space")
-    every = by_column(keep=("label",), **{column: inputs[signal_of(column)] for column in columns})
+    every = Columns({column: inputs[signal_of(column)] for column in columns}, keep=("label",))
     total = time.perf_counter() - started
     seconds = {"features": features, "train": total - features, "total": total}
     return Trained(learner.eval(), columns, data, rows, every, space, seconds)
@@ -251,7 +251,7 @@ def crop_and_flip(item: Any, generator: torch.Generator) -> Image.Image:
 
 def _prepare(learner: Clip, rows: Sequence[dict[str, Any]], columns: list[str]) -> None:
     """Give heads that measure their training rows what they need, from every column of their signal."""
-    for signal, branch in learner.branches.items():
+    for signal, branch in branches_of(learner.branches).items():
         if branch.head.needs_rows:
             batch = branch.encoder.collate([row[c] for c in columns if signal_of(c) == signal for row in rows])
             branch.head.prepare(branch.head.pool(branch.encoder(batch[batch.present])))

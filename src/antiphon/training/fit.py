@@ -235,8 +235,8 @@ class _Loop:
             self.run.quarantine("*", str(rows), f"step {step + 1}: the gradient is not finite, step skipped")
         if self.skipped >= self.cfg.patience:
             raise TrainingError(
-                f"the gradient was not finite in {self.skipped} steps in a row, up to step {step + 1}: lower train.lr, or "
-                f"look at the rows listed in {self.run.folder / 'quarantine.jsonl'}"
+                f"the gradient was not finite in {self.skipped} steps in a row, up to step {step + 1}: "
+                f"lower train.lr, or look at the rows listed in {self.run.folder / 'quarantine.jsonl'}"
             )
 
     def _note_quarantine(self, batch: Batch) -> None:
