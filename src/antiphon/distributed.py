@@ -8,6 +8,7 @@ average leaves it as it is. `tests/test_distributed.py` holds this to a single-p
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -24,8 +25,8 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    """The number of this process, from 0; as its launcher says, before the processes have met."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else int(os.environ.get("RANK", "0"))
 
 
 def gather_views(views: Views) -> Views:

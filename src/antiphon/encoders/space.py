@@ -20,6 +20,7 @@ from jaxtyping import Float
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
+from antiphon.distributed import rank
 from antiphon.encoders import Encoder
 from antiphon.encoders.heads import Head, HeadConfig, unit
 from antiphon.encoders.open import load_encoder, save_encoder
@@ -131,8 +132,13 @@ class Space(nn.Module):
         return branches_of(self.branches)[name]
 
     def save(self, folder: str | Path) -> Path:
-        """Write the space beside `folder`, then rename: an interrupted save leaves the old one whole."""
+        """Write the space beside `folder`, then rename: an interrupted save leaves the old one whole.
+
+        Of several processes that train together, the first one writes.
+        """
         folder = Path(folder)
+        if rank() != 0:
+            return folder
         beside = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(beside, ignore_errors=True)
         for name, branch in branches_of(self.branches).items():
