@@ -48,7 +48,9 @@ def test_padding_never_leaks_and_comes_out_as_zero(kind):
     other = torch.where(mask[:, :, None], tokens, 1e3)
     out = stack(kind)(tokens, mask)
     assert torch.equal(stack(kind)(other, mask), out)
-    assert not out[~mask].any() and out[mask].any(1).all() and out.isfinite().all()
+    assert not out[~mask].any()
+    assert out[mask].any(1).all()
+    assert out.isfinite().all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -57,9 +59,12 @@ def test_gradients_are_finite_and_stay_off_padding(kind):
     tokens.requires_grad_()
     model = stack(kind)
     model(tokens, mask).square().sum().backward()
-    assert tokens.grad.isfinite().all() and not tokens.grad[~mask].any() and tokens.grad[mask].any(1).all()
+    assert tokens.grad.isfinite().all()
+    assert not tokens.grad[~mask].any()
+    assert tokens.grad[mask].any(1).all()
     for name, value in model.named_parameters():
-        assert value.grad.isfinite().all() and value.grad.any(), name
+        assert value.grad.isfinite().all(), name
+        assert value.grad.any(), name
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -79,7 +84,8 @@ def test_a_seed_decides_weights_and_dropout(kind):
         torch.manual_seed(seed)
         return Stack("tiny", kind=kind, dropout=0.2).train()(*batch())
 
-    assert torch.equal(run(3), run(3)) and not torch.equal(run(3), run(4))
+    assert torch.equal(run(3), run(3))
+    assert not torch.equal(run(3), run(4))
     model = stack(kind, dropout=0.2)
     assert torch.equal(model(*batch()), model(*batch()))
     assert not torch.equal(model.train()(*batch()), model(*batch()))

@@ -146,9 +146,12 @@ def test_what_stands_behind_a_clip_is_not_read(front):
 def test_silence_is_flat_and_a_missing_clip_is_zero(front, value):
     out = front(Padded(torch.zeros(2, 1600), torch.tensor([1600, 0])))
     torch.testing.assert_close(out.values[0], torch.full_like(out.values[0], value))
-    assert out.lengths[1] == 0 and not out.values[1].any()
+    assert out.lengths[1] == 0
+    assert not out.values[1].any()
     alone = front(Padded(torch.zeros(1, 1), torch.tensor([0])))
-    assert alone.lengths.tolist() == [0] and alone.values.shape == (1, 1, 80) and not alone.values.any()
+    assert alone.lengths.tolist() == [0]
+    assert alone.values.shape == (1, 1, 80)
+    assert not alone.values.any()
 
 
 @pytest.mark.parametrize("front", FRONTS)
@@ -158,7 +161,8 @@ def test_gradients_reach_the_samples_even_after_a_call_in_inference_mode(front):
         front(padded(wave(0.1)))
     samples = wave(0.1)[None].requires_grad_()
     front(Padded(samples, torch.tensor([1600]))).values.sum().backward()
-    assert samples.grad.isfinite().all() and samples.grad.any()
+    assert samples.grad.isfinite().all()
+    assert samples.grad.any()
 
 
 @pytest.mark.parametrize("front", FRONTS)

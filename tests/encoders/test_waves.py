@@ -17,8 +17,10 @@ def test_collate_decodes_pads_and_keeps_the_place_of_what_is_missing():
     file = io.BytesIO()
     soundfile.write(file, wave(0.5, rate=8_000).numpy(), 8_000, format="FLAC")
     batch = collate_waves([wave(0.1), None, file.getvalue()])
-    assert batch.lengths.tolist() == [1600, 0, 8000] and batch.values.shape == (3, 8000)
-    assert torch.equal(batch.values[0, :1600], wave(0.1)) and not batch.values[0, 1600:].any()
+    assert batch.lengths.tolist() == [1600, 0, 8000]
+    assert batch.values.shape == (3, 8000)
+    assert torch.equal(batch.values[0, :1600], wave(0.1))
+    assert not batch.values[0, 1600:].any()
     assert collate_waves([None]).values.shape == (1, 1)
     assert collate_waves([]).lengths.dtype == torch.int64
     with pytest.raises(BadInput, match="not readable as sound"):
@@ -54,7 +56,8 @@ def test_trim_keeps_whole_what_has_no_silence_or_nothing_else(clip):
 def test_trim_finds_a_click_in_the_last_samples():
     clip = torch.zeros(16_005)
     clip[-1] = 1.0
-    assert len(trim_silence(clip)) < 1600 and trim_silence(clip)[-1] == 1.0
+    assert len(trim_silence(clip)) < 1600
+    assert trim_silence(clip)[-1] == 1.0
 
 
 def test_collate_trims_where_asked_only():
@@ -76,7 +79,8 @@ def test_standardised_equals_the_extractor_of_transformers():
 
 def test_at_least_leaves_what_is_missing_missing():
     out = at_least(Padded(torch.ones(3, 2), torch.tensor([2, 0, 1])), 5)
-    assert out.values.shape == (3, 5) and out.lengths.tolist() == [5, 0, 5]
+    assert out.values.shape == (3, 5)
+    assert out.lengths.tolist() == [5, 0, 5]
     assert at_least(Padded(torch.ones(1, 9), torch.tensor([9])), 5).lengths.tolist() == [9]
 
 
@@ -95,5 +99,7 @@ def test_stacked_banks_equal_the_extractor_of_seamless():
 
 def test_stacked_banks_of_silence_and_of_very_short_clips_are_defined():
     out = stacked_banks(collate_waves([torch.zeros(8_000), wave(0.001), None, wave(2.0)]))
-    assert out.values.isfinite().all() and out.lengths.tolist() == [24, 1, 0, 99]
-    assert not out.values[0].any() and not out.values[2].any()
+    assert out.values.isfinite().all()
+    assert out.lengths.tolist() == [24, 1, 0, 99]
+    assert not out.values[0].any()
+    assert not out.values[2].any()

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoFeatureExtractor, AutoModel
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, ClapAudioModel
 
 from antiphon.decode import decode_audio
 from antiphon.encoders import Encoder
@@ -27,6 +27,9 @@ SHORTEST = 400
 class WindowedAudio(Encoder):
     """CLAP's audio tower or AST, one vector a window.
 
+    differs: CLAP's batch norm keeps the statistics of its checkpoint in training mode too, so that no recording depends
+    on its batch; a fusion model is run without its fusion, which mixes in crops drawn at random.
+
     Args:
         name: a hub id or a local folder of a CLAP or an AST model.
     """
@@ -36,8 +39,13 @@ class WindowedAudio(Encoder):
     def __init__(self, name: str | Path) -> None:
         super().__init__()
         self.extractor = AutoFeatureExtractor.from_pretrained(name)
-        model = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
+        kind = AutoConfig.from_pretrained(name).model_type
+        family = ClapAudioModel if kind == "clap_audio_model" else AutoModel  # the tower alone, as `save` writes it
+        model = family.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
         self.model = getattr(model, "audio_model", model)
+        for part, value in self.model.named_parameters():
+            if "fusion_model" in part or "mel_conv2d" in part:
+                value.requires_grad_(False)
         self.is_clap = self.model.config.model_type.startswith("clap")
         if not self.is_clap and self.model.config.model_type != "audio-spectrogram-transformer":
             raise ValueError(f"{name} is a {self.model.config.model_type} model: wanted CLAP or AST")
@@ -46,6 +54,14 @@ class WindowedAudio(Encoder):
         frames = self.extractor.nb_max_samples if self.is_clap else self.extractor.max_length * self.rate // 100
         self.window = int(frames)
         self.settings: dict[str, Any] = {}
+
+    def train(self, mode: bool = True) -> WindowedAudio:
+        """Training mode, of all but the batch norm."""
+        super().train(mode)
+        for part in self.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.eval()
+        return self
 
     def collate(self, items: Sequence[Any]) -> Padded:
         """Recordings to features `(B, windows, ...)`."""

@@ -104,7 +104,7 @@ class WaveSpeech(Encoder):
 
     Args:
         name: a hub id or a local folder.
-        layers: how many of the last hidden layers to put out.
+        layers: how many of the last hidden layers to put out; the last one is the model's `last_hidden_state`.
         standardise: bring each clip to zero mean and unit variance; None does as the model's
             `preprocessor_config.json` says. w2v-BERT's filter banks are always standardised.
 
@@ -164,7 +164,7 @@ class WaveSpeech(Encoder):
         mask = inputs.mask | ~inputs.present[:, None]
         key = "input_features" if self.on_banks else "input_values"
         out = self.model(**{key: inputs.values}, attention_mask=mask.long(), output_hidden_states=True)
-        return torch.cat(out.hidden_states[-self.layers :], dim=2)
+        return self._last(out)
 
     def _one_by_one(self, inputs: Padded) -> Encoded:
         lengths = self._frames(inputs.lengths)
@@ -175,10 +175,14 @@ class WaveSpeech(Encoder):
                 rows.append(inputs.values.new_zeros(size, self.width))
                 continue
             out = self.model(input_values=values[None, :length], output_hidden_states=True)
-            states = torch.cat(out.hidden_states[-self.layers :], dim=2)[0]
+            states = self._last(out)[0]
             rows.append(nn.functional.pad(states, (0, 0, 0, size - len(states))))
         tokens, mask = torch.stack(rows), length_mask(lengths, size)
         return Encoded(tokens, mask, masked_mean(tokens, mask))
+
+    def _last(self, out: Any) -> Tensor:
+        # of models with do_stable_layer_norm the last of the hidden states lacks the norm behind the layers
+        return torch.cat([*out.hidden_states[:-1], out.last_hidden_state][-self.layers :], dim=2)
 
     def _frames(self, lengths: Tensor) -> Tensor:
         for kernel, stride in self.kernels:

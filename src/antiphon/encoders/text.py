@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, ClapTextModel, SiglipTextModel
 
 from antiphon.decode import BadInput, clean_text
 from antiphon.encoders import Encoder
@@ -23,6 +23,10 @@ from antiphon.types import Encoded, InputCut, Padded
 BYTES = 257  # the 256 bytes and a start token, whose id is 256
 
 
+TOWERS = {"clip_text_model": AutoModel, "siglip_text_model": SiglipTextModel, "clap_text_model": ClapTextModel}
+"""Text towers of models of two signals, and how to read such a tower alone, as `TransformersText.save` writes it."""
+
+
 class TransformersText(Encoder):
     """A text model of `transformers` with its tokenizer; pooled by the mean over real tokens.
 
@@ -32,7 +36,8 @@ class TransformersText(Encoder):
             `InputCut` warning; None takes the tokenizer's limit or the model's, whichever is lower.
 
     Raises:
-        ValueError: `max_tokens` is more than the model has positions for, or leaves no room for text.
+        ValueError: `max_tokens` is more than the model has positions for, or leaves no room for text; a model of two
+            signals that is not CLIP, SigLIP or CLAP.
     """
 
     signal = "text"
@@ -41,10 +46,7 @@ class TransformersText(Encoder):
         super().__init__()
         source = wheel_path(str(name)) or name
         self.tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModel.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
-        self.model = getattr(model, "text_model", model)  # CLIP, SigLIP, CLAP: their text tower
-        if getattr(self.model, "pooler", None) is not None:
-            self.model.pooler = None  # not used here, so it would get no gradient, and many checkpoints lack it
+        self.model = _text_model(source)
         self.width = int(self.model.config.hidden_size)
         self.max_tokens = self._limit(name, max_tokens)
         self.settings = {"max_tokens": self.max_tokens}
@@ -95,6 +97,20 @@ class TransformersText(Encoder):
         if not least <= asked <= limit:
             raise ValueError(f"max_tokens={asked}: {name} takes {least} to {limit}")
         return asked
+
+
+def _text_model(source: str | Path) -> Any:
+    family = TOWERS.get(AutoConfig.from_pretrained(source).model_type, AutoModel)
+    whole = family.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
+    model = getattr(whole, "text_model", whole)
+    if model is not whole and model.config.model_type not in TOWERS:
+        raise ValueError(f"{source} holds a {model.config.model_type}: of models of two signals, {', '.join(TOWERS)}")
+    # what makes a pooled vector is not used here: it would get no gradient, and many checkpoints lack it
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    if model.config.model_type == "siglip_text_model":
+        model.head.requires_grad_(False)
+    return model
 
 
 class ByteText(Encoder):
