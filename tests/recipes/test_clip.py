@@ -92,9 +92,8 @@ def test_inputs_that_cannot_be_read_are_listed(tmp_path):
         data = b"broken" if at == 7 else row["image"]["bytes"]
         (folder / f"{at:02}.png").write_bytes(data)
         (folder / f"{at:02}.txt").write_text(f"{row['text']} {at}")
-    cfg = _locked(
-        data=Pairs(source="folder", columns=("image", "text"), options={"folder": str(folder)}), pairs=(("image", "text"),), width=16
-    )  # fmt: skip
+    pairs = Pairs(source="folder", columns=("image", "text"), options={"folder": str(folder)})
+    cfg = _locked(data=pairs, pairs=(("image", "text"),), width=16)
     run = Run.of("clip", cfg, root=tmp_path)
     measures = clip.run(cfg, run)
     listed = [json.loads(line) for line in (run.folder / "quarantine.jsonl").read_text().splitlines()]

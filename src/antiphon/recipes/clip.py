@@ -296,7 +296,7 @@ def tiny() -> Config:
 
 
 def demo() -> Config:
-    """What `antiphon demo` runs: stamps, their captions, and their captions spoken in eight languages; chosen on dev."""
+    """What `antiphon demo` runs: stamps and their captions, written and spoken in eight languages; chosen on dev."""
     return Config(
         data=Pairs(source="stamps", columns=("image", "text", "speech")),
         image=Tower(
