@@ -120,3 +120,42 @@ def test_errors() -> None:
         by_column(text=Letters(), augment={"txt": add_letter})
     with pytest.raises(ValueError, match="uses that name"):
         by_column(text=Letters(), keep=("text",))
+
+
+def _spoken() -> list[dict[str, Any]]:
+    return [
+        {"__index__": at, "__epoch__": 0, "fr": f"f{at}", "es": None if at % 4 == 0 else f"e{at}", "ru": None}
+        for at in range(40)
+    ]
+
+
+def _drawn(rows: list[dict[str, Any]], seed: int = 0) -> list[str]:
+    seen: list[Any] = []
+
+    class Keeps:
+        def collate(self, items: Sequence[Any]) -> Padded:
+            seen.extend(items)
+            return Padded(torch.zeros(len(items), 1), torch.ones(len(items), dtype=torch.int64))
+
+    by_column(of={"speech": ("fr", "es", "ru")}, seed=seed, speech=Keeps())(rows)
+    return seen
+
+
+def test_one_of_several_columns_is_drawn_among_those_that_a_row_has() -> None:
+    drawn = _drawn(_spoken())
+    assert all(item[0] == "f" for item in drawn[::4])
+    assert {item[0] for item in drawn} == {"f", "e"}
+    assert 8 <= sum(item[0] == "e" for item in drawn) <= 24
+
+
+def test_the_draw_depends_on_seed_epoch_and_row_only() -> None:
+    first = _drawn(_spoken())
+    assert _drawn(_spoken()[7:9]) == first[7:9]
+    assert _drawn(_spoken(), seed=1) != first
+    assert _drawn([{**row, "__epoch__": 1} for row in _spoken()]) != first
+
+
+def test_a_row_without_any_of_the_columns_has_no_item() -> None:
+    assert _drawn([{"__index__": 0, "fr": None, "es": None, "ru": None}]) == [None]
+    with pytest.raises(ValueError, match="chance is seeded by row"):
+        _drawn([{"fr": "a", "es": None, "ru": None}])

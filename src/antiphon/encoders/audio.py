@@ -1,7 +1,8 @@
 """Sound encoders: CLAP and AST from `transformers` (from scratch: `speech.MelSpeech(signal="audio")`).
 
-A recording is cut into windows of the model's own length, the last one padded as its feature extractor pads; each
-window is one token: nothing is cropped at random, so the same recording always gives the same vector.
+A recording is cut into windows of the model's own length; the last one reaches back, so that it is a full window too,
+and only a recording shorter than a window is padded, as the model's feature extractor pads. Each window is one token.
+Nothing is cropped at random, so the same recording always gives the same vector.
 """
 
 from __future__ import annotations
@@ -11,17 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import AutoFeatureExtractor, AutoModel
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, ClapAudioModel
 
 from antiphon.decode import decode_audio
 from antiphon.encoders import Encoder
 from antiphon.encoders.pooling import masked_mean
 from antiphon.types import Encoded, Padded, length_mask
 
+SHORTEST = 400
+"""Samples to which a shorter recording is padded: AST's filter banks have no frame for less than a window of theirs."""
+
 
 class WindowedAudio(Encoder):
     """CLAP's audio tower or AST, one vector a window.
+
+    differs: CLAP's batch norm keeps the statistics of its checkpoint in training mode too, so that no recording depends
+    on its batch; a fusion model is run without its fusion, which mixes in crops drawn at random.
 
     Args:
         name: a hub id or a local folder of a CLAP or an AST model.
@@ -32,8 +39,13 @@ class WindowedAudio(Encoder):
     def __init__(self, name: str | Path) -> None:
         super().__init__()
         self.extractor = AutoFeatureExtractor.from_pretrained(name)
-        model = AutoModel.from_pretrained(name, use_safetensors=True)
+        kind = AutoConfig.from_pretrained(name).model_type
+        family = ClapAudioModel if kind == "clap_audio_model" else AutoModel  # the tower alone, as `save` writes it
+        model = family.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
         self.model = getattr(model, "audio_model", model)
+        for part, value in self.model.named_parameters():
+            if "fusion_model" in part or "mel_conv2d" in part:
+                value.requires_grad_(False)
         self.is_clap = self.model.config.model_type.startswith("clap")
         if not self.is_clap and self.model.config.model_type != "audio-spectrogram-transformer":
             raise ValueError(f"{name} is a {self.model.config.model_type} model: wanted CLAP or AST")
@@ -41,6 +53,15 @@ class WindowedAudio(Encoder):
         self.rate = int(self.extractor.sampling_rate)
         frames = self.extractor.nb_max_samples if self.is_clap else self.extractor.max_length * self.rate // 100
         self.window = int(frames)
+        self.settings: dict[str, Any] = {}
+
+    def train(self, mode: bool = True) -> WindowedAudio:
+        """Training mode, of all but the batch norm."""
+        super().train(mode)
+        for part in self.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.eval()
+        return self
 
     def collate(self, items: Sequence[Any]) -> Padded:
         """Recordings to features `(B, windows, ...)`."""
@@ -62,7 +83,7 @@ class WindowedAudio(Encoder):
             pooled = self.model(input_features=flat, is_longer=longer).pooler_output
         else:
             pooled = self.model(input_values=flat).pooler_output
-        tokens = pooled.unflatten(0, (-1, count))
+        tokens = torch.unflatten(pooled, 0, (-1, count))
         mask = length_mask(batch.lengths, count)
         return Encoded(tokens, mask, masked_mean(tokens, mask))
 
@@ -77,7 +98,10 @@ class WindowedAudio(Encoder):
         return cls(folder)
 
     def _windows(self, wave: Tensor) -> list[Tensor]:
-        return list(wave.split(self.window))
+        if len(wave) < self.window:
+            return [nn.functional.pad(wave, (0, max(0, SHORTEST - len(wave))))]
+        starts = [*range(0, len(wave) - self.window, self.window), len(wave) - self.window]
+        return [wave[start : start + self.window] for start in starts]
 
     def _features(self, window: Tensor) -> Tensor:
         out = self.extractor(window.numpy(), sampling_rate=self.rate, return_tensors="pt")

@@ -38,7 +38,7 @@ class Stack(nn.Module):
     def forward(self, tokens_BTD: Float[Tensor, "b t d"], mask_BT: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
         """Encode real positions; padded ones come out as zero."""
         tokens_BTD = tokens_BTD + positions(tokens_BTD.shape[1], self.width).to(tokens_BTD)
-        tokens_BTD = tokens_BTD * mask_BT[:, :, None]
+        tokens_BTD = torch.where(mask_BT[:, :, None], tokens_BTD, 0.0)
         for block in self.blocks:
             tokens_BTD = block(tokens_BTD, mask_BT)
         out: Tensor = self.norm(tokens_BTD) * mask_BT[:, :, None]
@@ -57,7 +57,7 @@ class Attention(nn.Module):
     def forward(self, tokens_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         """Attend over real positions."""
         q, k, v = (
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            torch.unflatten(part, 2, (self.heads, -1)).transpose(1, 2)
             for part in self.query_key_value(tokens_BTD).chunk(3, dim=2)
         )
         # an item without any real position attends to its (zero) padding: finite, and masked out by the caller
@@ -115,7 +115,7 @@ def positions(count: int, width: int) -> Float[Tensor, "t d"]:
     """Sinusoidal positions (Vaswani et al. 2017, section 3.5), for any length."""
     steps = torch.arange(count, dtype=torch.float32)[:, None]
     rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10_000.0) / width))
-    return torch.stack([torch.sin(steps * rates), torch.cos(steps * rates)], dim=2).flatten(1)
+    return torch.stack([torch.sin(steps * rates), torch.cos(steps * rates)], dim=2).flatten(1)[:, :width]
 
 
 def _feed_forward(width: int, dropout: float) -> nn.Sequential:

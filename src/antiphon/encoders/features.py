@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -70,12 +71,14 @@ class Features(Encoder):
 
 
 def fingerprint(encoder: Encoder, *extra: str) -> str:
-    """Sixteen hex digits of an encoder's class, weights and settings: what its cached features are filed under."""
+    """Sixteen hex digits of all that an encoder saves, weights and settings: what its features are filed under."""
     digest = hashlib.sha256(type(encoder).__name__.encode())
-    for name, value in sorted(encoder.state_dict().items()):
-        digest.update(name.encode() + str(tuple(value.shape)).encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    for word in (str(encoder.width), *extra):
+    with TemporaryDirectory() as name:
+        encoder.save(Path(name))
+        for path in sorted(Path(name).rglob("*")):
+            if path.is_file():
+                digest.update(str(path.relative_to(name)).encode() + path.read_bytes())
+    for word in extra:
         digest.update(word.encode())
     return digest.hexdigest()[:16]
 

@@ -139,7 +139,8 @@ def principal_components(centred_ND: Float[Tensor, "n d"], count: int) -> Float[
     _, _, right_RD = torch.linalg.svd(centred_ND.double(), full_matrices=False)
     first_ED = right_RD[:count]
     largest = first_ED.abs().argmax(1, keepdim=True)
-    return (first_ED * first_ED.gather(1, largest).sign()).to(centred_ND.dtype)
+    turned_ED: Tensor = first_ED * first_ED.gather(1, largest).sign()
+    return turned_ED.to(centred_ND.dtype)
 
 
 def unit(vectors: Float[Tensor, "b e"]) -> Float[Tensor, "b e"]:

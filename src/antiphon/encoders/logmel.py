@@ -1,7 +1,8 @@
 """Log-mel front ends, batched, in torch: the Whisper and the Kaldi conventions.
 
 Axes: B clips, S samples, T frames, F FFT bins, M mel bands. Each clip's frames depend on that clip's samples only, so
-that a clip gives the same frames alone or in a batch. Oracles: the feature extractors of `transformers`.
+that a clip gives the same frames alone or in a batch. Both are computed in the precision of the samples, also under
+autocast: the powers span more than half precision holds. Oracles: the feature extractors of `transformers`.
 """
 
 from __future__ import annotations
@@ -13,32 +14,36 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from antiphon.types import Padded, length_mask
 
 RATE = 16_000
 HOP = 160
+SIZE = 400
+"""Samples in a window: 25 ms."""
 
 
 def whisper_logmel(clips: Padded, *, bands: int = 80) -> Padded:
     """Whisper's log10-mel at 100 frames a second, `(B, T, M)`; silence beyond the clip is left out.
 
     25 ms periodic Hann windows centred on multiples of 10 ms, Slaney mel bands to 8 kHz, a floor 8 (80 dB) below the
-    clip's maximum, then `(x + 4) / 4` (Radford et al. 2022, section 2.2). Frames equal those of a clip padded to
-    30 s, as far as the clip reaches.
+    clip's maximum, then `(x + 4) / 4` (Radford et al. 2022, section 2.2). Frames equal those of a clip that is padded
+    with zeros to 30 s or more, as far as the clip reaches: `ceil(samples / 160)` frames. (The extractor of
+    `transformers` mirrors the end of a clip of 30 s exactly, which concerns its last frame.)
+
+    Args:
+        clips: `(B, S)` samples at 16 kHz; what stands beyond a clip's length is not read.
+        bands: M, 80 or (large-v3) 128.
     """
-    waves_BS, size = clips.values, 400
-    left = torch.nn.functional.pad(
-        waves_BS[:, None], (size // 2, 0), mode="reflect" if waves_BS.shape[1] > 200 else "constant"
-    )
-    padded = torch.nn.functional.pad(left[:, 0], (0, size))
+    waves_BS = torch.where(clips.mask, clips.values, 0.0)
+    # zeros first: the mirrored 200 samples before the clip must not depend on how wide the batch is
+    waves_BS = pad(pad(waves_BS, (0, SIZE))[:, None], (SIZE // 2, 0), mode="reflect")[:, 0]
     lengths = (clips.lengths + HOP - 1) // HOP
     count = int(lengths.max().clamp(min=1))
-    frames_BTS = padded.unfold(1, size, HOP)[:, :count]
-    window = torch.hann_window(size, device=waves_BS.device, dtype=waves_BS.dtype)
-    power_BTF = torch.fft.rfft(frames_BTS * window, n=size).abs().square()
-    mel_BTM = power_BTF @ mel_filters(bands, size, "slaney").to(power_BTF)
-    log_BTM = mel_BTM.clamp(min=1e-10).log10()
+    window = torch.hann_window(SIZE, device=waves_BS.device, dtype=waves_BS.dtype)
+    frames_BTS = waves_BS.unfold(1, SIZE, HOP)[:, :count] * window
+    log_BTM = _bands(frames_BTS, SIZE, mel_filters(bands, SIZE, "slaney")).clamp(min=1e-10).log10()
     mask_BT1 = length_mask(lengths, count)[:, :, None]
     top_B11 = log_BTM.masked_fill(~mask_BT1, -math.inf).amax((1, 2), keepdim=True)
     log_BTM = (torch.maximum(log_BTM, top_B11 - 8.0) + 4.0) / 4.0
@@ -49,27 +54,42 @@ def kaldi_fbank(clips: Padded, *, bands: int = 80) -> Padded:
     """Kaldi's log-mel filter banks at 100 frames a second, `(B, T, M)`, for samples in [-1, 1].
 
     25 ms Povey windows, mean removed, pre-emphasis 0.97, 512-point FFT, mel bands from 20 Hz to 8 kHz that are
-    triangles in the mel domain, natural log; no dither. Only whole windows give a frame (`snip_edges`); a shorter clip gives one, zero-padded.
+    triangles in the mel domain, natural log; no dither. Only whole windows give a frame (`snip_edges`).
+
+    differs: a clip shorter than a window gives one frame, padded with zeros, where Kaldi gives none.
+
+    Args:
+        clips: `(B, S)` samples at 16 kHz; what stands beyond a clip's length is not read.
+        bands: M.
     """
-    size = 400
-    waves_BS = clips.values * 32768.0
-    lengths = torch.where(clips.lengths > 0, ((clips.lengths - size) // HOP + 1).clamp(min=1), 0)
+    waves_BS = torch.where(clips.mask, clips.values, 0.0) * 32768.0
+    lengths = torch.where(clips.lengths > 0, ((clips.lengths - SIZE) // HOP + 1).clamp(min=1), 0)
     count = int(lengths.max().clamp(min=1))
-    need = (count - 1) * HOP + size
-    waves_BS = torch.nn.functional.pad(waves_BS, (0, max(0, need - waves_BS.shape[1])))
-    frames_BTS = waves_BS.unfold(1, size, HOP)[:, :count]
+    need = (count - 1) * HOP + SIZE
+    frames_BTS = pad(waves_BS, (0, max(0, need - waves_BS.shape[1]))).unfold(1, SIZE, HOP)[:, :count]
     frames_BTS = frames_BTS - frames_BTS.mean(2, keepdim=True)
     before = torch.cat([frames_BTS[:, :, :1], frames_BTS[:, :, :-1]], dim=2)
-    window = torch.hann_window(size, periodic=False, device=waves_BS.device, dtype=waves_BS.dtype).pow(0.85)
-    power_BTF = torch.fft.rfft((frames_BTS - 0.97 * before) * window, n=512).abs().square()
-    mel_BTM = power_BTF @ mel_filters(bands, 512, "kaldi").to(power_BTF)
+    window = torch.hann_window(SIZE, periodic=False, device=waves_BS.device, dtype=waves_BS.dtype).pow(0.85)
+    mel_BTM = _bands((frames_BTS - 0.97 * before) * window, 512, mel_filters(bands, 512, "kaldi"))
     log_BTM = mel_BTM.clamp(min=torch.finfo(torch.float32).eps).log()
-    return Padded(log_BTM * length_mask(lengths, count)[:, :, None], lengths)
+    return Padded(torch.where(length_mask(lengths, count)[:, :, None], log_BTM, 0.0), lengths)
+
+
+def _bands(frames_BTS: Tensor, fft: int, filters_FM: Tensor) -> Tensor:
+    power_BTF = torch.fft.rfft(frames_BTS, n=fft).abs().square()
+    with torch.autocast(frames_BTS.device.type, enabled=False):
+        mel_BTM: Tensor = power_BTF @ filters_FM.to(power_BTF)
+    return mel_BTM
 
 
 @lru_cache(maxsize=8)
 def mel_filters(bands: int, fft: int, scale: Literal["slaney", "kaldi"]) -> Float[Tensor, "f m"]:
     """Triangular mel filters `(F, M)`: Slaney's (equal areas, from 0 Hz) or Kaldi's (mel domain, from 20 Hz)."""
+    with torch.inference_mode(False):  # kept across calls, of which a later one may need gradients
+        return _filters(bands, fft, scale)
+
+
+def _filters(bands: int, fft: int, scale: Literal["slaney", "kaldi"]) -> Tensor:
     bins = torch.arange(fft // 2 + 1, dtype=torch.float64) * RATE / fft
     if scale == "slaney":
         edges = _slaney_hertz(torch.linspace(0.0, float(_slaney_mel(RATE / 2)), bands + 2, dtype=torch.float64))

@@ -56,7 +56,7 @@ def open_encoder(signal: str, name: str, *, layers: int = 1, trim: bool = False)
         return SpelledText(plain) if plus else TransformersText(name)
     if signal == "speech":
         whisper = "whisper" in name.lower() or _model_type(name) == "whisper"
-        return WhisperSpeech(name, layers=layers) if whisper else WaveSpeech(name, layers=layers)
+        return WhisperSpeech(name, layers=layers, trim=trim) if whisper else WaveSpeech(name, layers=layers)
     if signal == "audio":
         return WindowedAudio(name)
     if signal == "image":

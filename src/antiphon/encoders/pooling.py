@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 def masked_mean(tokens_BTD: Float[Tensor, "b t d"], mask_BT: Bool[Tensor, "b t"]) -> Float[Tensor, "b d"]:
     """The mean over real positions; zero for an item that has none."""
-    weights_BT1 = mask_BT[:, :, None].to(tokens_BTD.dtype)
-    return (tokens_BTD * weights_BT1).sum(1) / weights_BT1.sum(1).clamp(min=1.0)
+    return torch.where(mask_BT[:, :, None], tokens_BTD, 0.0).sum(1) / mask_BT.sum(1, keepdim=True).clamp(min=1)
 
 
 class AttentionPooling(nn.Module):
@@ -35,9 +34,11 @@ class AttentionPooling(nn.Module):
 
     def forward(self, tokens_BTD: Float[Tensor, "b t d"], mask_BT: Bool[Tensor, "b t"]) -> Float[Tensor, "b d"]:
         """Pool real positions; zero for an item that has none."""
-        scores_BTH = self.scores(tokens_BTD).masked_fill(~mask_BT[:, :, None], torch.finfo(tokens_BTD.dtype).min)
+        tokens_BTD = torch.where(mask_BT[:, :, None], tokens_BTD, 0.0)
+        scores_BTH: Tensor = self.scores(tokens_BTD)
+        scores_BTH = scores_BTH.masked_fill(~mask_BT[:, :, None], torch.finfo(scores_BTH.dtype).min)
         weights_BTH = scores_BTH.softmax(1) * mask_BT[:, :, None]
-        slices_BTHd = tokens_BTD.unflatten(2, (self.heads, -1))
+        slices_BTHd = torch.unflatten(tokens_BTD, 2, (self.heads, -1))
         return (slices_BTHd * weights_BTH[..., None]).sum(1).flatten(1)
 
 
@@ -50,7 +51,7 @@ class LayerMix(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "*b ld"]) -> Float[Tensor, "*b d"]:
         """`(..., L * D)` to `(..., D)`."""
-        stacked = tokens.unflatten(-1, (len(self.logits), -1))
+        stacked = torch.unflatten(tokens, -1, (len(self.logits), -1))
         return (stacked * self.logits.softmax(0)[:, None]).sum(-2)
 
 

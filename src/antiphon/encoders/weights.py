@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,28 +68,26 @@ def read_ctranslate2(path: Path) -> dict[str, Tensor]:
     """The variables of a CTranslate2 `model.bin` (binary version 4 to 6), by name, as float32 or integers.
 
     Layout, little-endian: version, spec name, spec revision, count; then for each variable its name, rank, dims,
-    type code, size in bytes, data. Strings are a uint16 length and bytes that end in NUL.
+    type code, size in bytes, data; then the count of aliases, and for each its name and the variable's. Strings are a
+    uint16 length and bytes that end in NUL.
 
     Raises:
-        ValueError: not such a file, or one that ends early.
+        ValueError: not such a file, or one that ends early or goes on after its end.
     """
-    data = path.read_bytes()
-    reader = _Reader(data, path)
+    reader = _Reader(path.read_bytes(), path)
     version = reader.number("I")
     if not 4 <= version <= 6:
         raise ValueError(f"{path}: CTranslate2 binary version {version}, versions 4 to 6 are read here")
     reader.text()
     reader.number("I")
-    variables = {}
+    variables = dict(reader.variable() for _ in range(reader.number("I")))
     for _ in range(reader.number("I")):
-        name = reader.text()
-        shape = [reader.number("I") for _ in range(reader.number("B"))]
-        kind = reader.number("B")
-        if kind not in _CT2_TYPES:
-            raise ValueError(f"{path}: {name} has type code {kind}, known are {sorted(_CT2_TYPES)}")
-        array = np.frombuffer(reader.take(reader.number("I")), dtype=_CT2_TYPES[kind]).reshape(shape)
-        floating = np.issubdtype(array.dtype, np.floating)
-        variables[name] = torch.from_numpy(array.astype(np.float32) if floating else array.copy())
+        alias, name = reader.text(), reader.text()
+        if name not in variables:
+            raise ValueError(f"{path}: {alias} is an alias of {name}, which is not there")
+        variables[alias] = variables[name]
+    if reader.at != len(reader.data):
+        raise ValueError(f"{path}: {len(reader.data) - reader.at} bytes behind the last record")
     return variables
 
 
@@ -106,11 +105,44 @@ class _Reader:
         return int(struct.unpack("<" + code, self.take(struct.calcsize("<" + code)))[0])
 
     def text(self) -> str:
-        return self.take(self.number("H")).rstrip(b"\0").decode("utf-8")
+        raw = self.take(self.number("H"))
+        try:
+            return raw.rstrip(b"\0").decode("utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{self.path}: a name that is not UTF-8 ({raw[:20]!r}): this is no model file") from None
+
+    def variable(self) -> tuple[str, Tensor]:
+        name = self.text()
+        shape = [self.number("I") for _ in range(self.number("B"))]
+        kind, size = self.number("B"), self.number("I")
+        if kind not in _CT2_TYPES:
+            raise ValueError(f"{self.path}: {name} has type code {kind}, known are {sorted(_CT2_TYPES)}")
+        dtype = np.dtype(_CT2_TYPES[kind]).newbyteorder("<")
+        if size != math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"{self.path}: {name} has {size} bytes for {dtype} of shape {shape}")
+        array = np.frombuffer(self.take(size), dtype=dtype).reshape(shape)
+        return name, torch.from_numpy(array.astype(np.float32 if dtype.kind == "f" else dtype.newbyteorder("=")))
 
 
 def whisper_encoder_state(variables: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's variables of a CTranslate2 Whisper, under the names of the `transformers` Whisper encoder."""
+    """The encoder's variables of a CTranslate2 Whisper, under the names of the `transformers` Whisper encoder.
+
+    Raises:
+        ValueError: not a Whisper, or one with quantised weights.
+    """
+    kept = {name: value for name, value in variables.items() if name.startswith("encoder/")}
+    quantised = [name for name in kept if name.endswith("_scale")]
+    if quantised:
+        raise ValueError(
+            f"weights are quantised ({quantised[0]}): convert the model with quantization float16 or float32"
+        )
+    try:
+        return _whisper_state(kept)
+    except KeyError as error:
+        raise ValueError(f"no variable {error}: this is no CTranslate2 Whisper") from None
+
+
+def _whisper_state(variables: dict[str, Tensor]) -> dict[str, Tensor]:
     state = {"embed_positions.weight": variables["encoder/position_encodings/encodings"]}
     for conv in ("conv1", "conv2"):
         state |= _named(variables, f"encoder/{conv}", conv)

@@ -15,6 +15,10 @@ from torch.nn.functional import normalize
 from antiphon.evaluation.geometry import effective_rank
 
 
+class CollapseWarning(UserWarning):
+    """Training is collapsing; the text says how it shows."""
+
+
 def constant_vectors(vectors_ND: Float[Tensor, "n d"], *, name: str = "vectors", spread: float = 1e-3) -> str | None:
     """Are all vectors (almost) one direction?
 

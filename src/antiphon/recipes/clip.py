@@ -10,9 +10,10 @@ Loss of columns a and b, with unit views: `symmetric_contrast(scale * a @ b.T)` 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from datasets import Dataset
@@ -34,11 +35,12 @@ from antiphon.encoders.space import Branch, Space, branches_of
 from antiphon.errors import UserError
 from antiphon.evaluation.answers import answers
 from antiphon.evaluation.claims import Arm, Claim, Paper
+from antiphon.evaluation.collapse import CollapseWarning, CollapseWatch
 from antiphon.objectives.contrast import Scale, symmetric_contrast
 from antiphon.objectives.targets import same_label
 from antiphon.progress import bar
 from antiphon.runs import Measures, Run
-from antiphon.training.fit import Collate, Train, fit
+from antiphon.training.fit import Collate, Every, Moment, Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.types import Padded, Views
 
@@ -165,7 +167,7 @@ def train(cfg: Config, run: Run) -> Trained:
     _prepare(learner, rows["train"], columns)
     choices = {signal: tuple(look for look in looks if signal_of(look) == signal) for signal in inputs}
     collate = Columns(inputs, keep=("label",), of=choices, seed=run.seed)
-    fit(learner, rows["train"], cfg.train, run, collate=collate)
+    fit(learner, rows["train"], cfg.train, run, collate=collate, every=[Every(10, watch())])
     branches = {signal: Branch(towers[signal], branch.head) for signal, branch in branches_of(learner.branches).items()}
     space = Space(branches).eval()
     space.save(run.folder / "space")
@@ -173,6 +175,32 @@ def train(cfg: Config, run: Run) -> Trained:
     total = time.perf_counter() - started
     seconds = {"features": features, "train": total - features, "total": total}
     return Trained(learner.eval(), columns, data, rows, every, space, seconds)
+
+
+def watch() -> Callable[[Moment], None]:
+    """Says in words, as a warning, when training collapses."""
+    watching = CollapseWatch(patience=5)
+
+    def look(moment: Moment) -> None:
+        learner = cast(Clip, moment.learner)
+        with torch.no_grad():
+            views = learner.embed(moment.batch)
+        for name, module in learner.scales.items():
+            scale = cast(Scale, module)
+            signal = name.split("-")[0]
+            there = views[signal][views[f"has_{signal}"]]
+            said = watching.observe(
+                moment.step,
+                loss=moment.losses[name],
+                batch_size=len(there),
+                vectors={signal: there},
+                temperature=scale.temperature,
+                at_bound=scale.at_bound,
+            )
+            for sentence in said:
+                warnings.warn(sentence, CollapseWarning, stacklevel=2)
+
+    return look
 
 
 @torch.inference_mode()
@@ -268,7 +296,7 @@ def tiny() -> Config:
 
 
 def demo() -> Config:
-    """What `antiphon demo` runs: stamps, their captions, and their captions spoken in eight languages; chosen on dev."""
+    """What `antiphon demo` runs: stamps and their captions, written and spoken in eight languages; chosen on dev."""
     return Config(
         data=Pairs(source="stamps", columns=("image", "text", "speech")),
         image=Tower(
@@ -293,8 +321,8 @@ def demo() -> Config:
 
 
 def laptop() -> Config:
-    """The claim's setting, minutes on two cores: stamps and their captions."""
-    return Config()
+    """The claim's setting, minutes on two cores: stamps and their captions, both arms on the same rows and steps."""
+    return Config(train=Train(steps=300, batch_size=128, lr=1e-3))
 
 
 def paper() -> Config:

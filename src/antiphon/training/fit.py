@@ -176,13 +176,13 @@ class _Loop:
                 num_workers=self.cfg.workers,
                 generator=torch.Generator().manual_seed(0),  # the loader draws a seed that nothing here uses
             )
-            yield from loader
+            for batch in loader:
+                yield to_device(batch, self.accelerator.device)
             step += len(plan)
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         """Move the parameters by one batch; gives the losses."""
         self._note_quarantine(batch)
-        batch = to_device(batch, self.accelerator.device)
         self.wrapped.train()
         warmup = round(self.cfg.warmup * self.cfg.steps)
         rate = rate_at(step, steps=self.cfg.steps, peak=self.cfg.lr, warmup=warmup, shape=self.cfg.schedule)

@@ -58,6 +58,7 @@ def test_rows_columns_and_what_is_left_out(tree: Path, tmp_path: Path) -> None:
             "id",
             "image",
             "text",
+            "concept",
             "category",
             "top",
             "sound",

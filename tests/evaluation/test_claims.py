@@ -1,0 +1,106 @@
+"""Claims: the interval by the textbook, runs not repeated, cards that say what differs."""
+
+import json
+from types import ModuleType
+
+import pytest
+from scipy import stats
+
+from antiphon.config import Config
+from antiphon.evaluation.claims import (
+    Arm,
+    Claim,
+    Paper,
+    differences_from_paper,
+    measure,
+    paired,
+    read_cards,
+    write_cards,
+)
+
+
+class Settings(Config):
+    """A recipe's config."""
+
+    good: bool = False
+
+
+def _recipe(tmp_path, calls):
+    file = tmp_path / "recipe.py"
+    file.write_text("x = 1  # differs: smaller\n")
+
+    def run(cfg, run):
+        calls.append((cfg.good, run.seed))
+        return run.finish(
+            {"accuracy": 0.5 + 0.1 * cfg.good + 0.01 * run.seed * cfg.good, "chance": 0.1, "seconds/total": 2.0}
+        )
+
+    recipe = ModuleType("toy")
+    vars(recipe).update(PAPER=Paper("2103.00020", "CLIP"), laptop=Settings, run=run, __file__=str(file))
+    return recipe
+
+
+CLAIM = Claim("good is better", better=Arm(good=True), worse=Arm(), metric="accuracy", floor="chance", seeds=3)
+
+
+def test_the_interval_is_scipys():
+    better, worse = [0.61, 0.66, 0.59, 0.70], [0.55, 0.61, 0.60, 0.62]
+    wanted = stats.ttest_rel(better, worse).confidence_interval(0.95)
+    found = paired(better, worse)
+    assert found.low == pytest.approx(wanted.low)
+    assert found.high == pytest.approx(wanted.high)
+    assert found.verdict == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "higher", "verdict"),
+    [
+        ([2.0, 2.1, 2.2], [1.0, 1.0, 1.0], True, "holds"),
+        ([1.0, 1.1, 1.0], [2.0, 2.0, 2.0], True, "fails"),
+        ([1.0, 1.1, 1.0], [2.0, 2.0, 2.0], False, "holds"),
+        ([1.0, 1.0], [1.0, 1.0], True, "fails"),
+        ([1.0, 3.0], [2.0, 2.0], True, "undecided"),
+    ],
+)
+def test_verdicts(better, worse, higher, verdict):
+    assert paired(better, worse, higher=higher).verdict == verdict
+
+
+@pytest.mark.parametrize(("better", "worse"), [([1.0], [1.0]), ([1.0, 2.0], [1.0]), ([float("nan"), 1.0], [1.0, 1.0])])
+def test_what_cannot_be_judged(better, worse):
+    with pytest.raises(ValueError, match=r"wanted the same two or more seeds|is not finite"):
+        paired(better, worse)
+
+
+def test_every_arm_and_seed_once_then_from_the_cache(tmp_path):
+    calls = []
+    recipe = _recipe(tmp_path, calls)
+    card = measure(recipe, "toy", CLAIM, runs=tmp_path / "runs")
+    assert sorted(calls) == [(False, 0), (False, 1), (False, 2), (True, 0), (True, 1), (True, 2)]
+    assert card.verdict == "holds"
+    assert card.differences == pytest.approx([0.1, 0.11, 0.12])
+    assert card.mean == pytest.approx(0.11)
+    assert card.floor == [0.1] * 3
+    assert card.differs == ["smaller"]
+    assert card.seconds == 12.0
+    assert measure(recipe, "toy", CLAIM, runs=tmp_path / "runs").values == card.values
+    assert len(calls) == 6
+
+
+def test_cards_are_json(tmp_path):
+    card = measure(_recipe(tmp_path, []), "toy", CLAIM, runs=tmp_path / "runs")
+    write_cards(tmp_path / "claims/toy.json", [card])
+    (found,) = read_cards(tmp_path / "claims/toy.json")
+    assert found["verdict"] == "holds"
+    assert found == json.loads(json.dumps(found))
+    assert read_cards(tmp_path / "claims/none.json") == []
+
+
+def test_an_unknown_metric_names_the_known_ones(tmp_path):
+    claim = Claim("c", better=Arm(good=True), worse=Arm(), metric="acuracy", floor="chance", seeds=2)
+    with pytest.raises(KeyError, match="accuracy"):
+        measure(_recipe(tmp_path, []), "toy", claim, runs=tmp_path / "runs")
+
+
+def test_remarks_are_read_from_the_source():
+    assert differences_from_paper("a = 1  # differs: why\nb\n    differs: also\n") == ["why", "also"]

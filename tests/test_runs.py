@@ -1,0 +1,105 @@
+"""Run folders: found again by the same config, locked, logged, rewound, and clear about what is wrong."""
+
+import json
+
+import pytest
+
+from antiphon.config import Config
+from antiphon.runs import Run, RunError, read_jsonl, write_atomically
+
+
+class Settings(Config):
+    """A recipe's config."""
+
+    width: int = 8
+
+
+def test_the_same_arguments_find_the_same_folder(tmp_path):
+    first = Run.of("clip", Settings(), root=tmp_path)
+    assert Run.of("clip", Settings(width=8), root=tmp_path).folder == first.folder
+    others = [Run.of("clip", Settings(width=9), root=tmp_path), Run.of("clip", Settings(), seed=1, root=tmp_path)]
+    assert len({first.folder, *(run.folder for run in others)}) == 3
+
+
+def test_the_folder_says_what_it_holds(tmp_path):
+    run = Run(tmp_path / "r", Settings(width=9), recipe="clip", seed=4)
+    described = json.loads((run.folder / "run.json").read_text())
+    assert described["recipe"] == "clip"
+    assert described["seed"] == 4
+    assert described["changed"] == {"width": 9}
+    assert described["versions"]["torch"]
+    assert (run.folder / "config.yaml").read_text() == "width: 9\n"
+
+
+def test_another_config_in_the_folder_is_refused(tmp_path):
+    Run(tmp_path, Settings())
+    with pytest.raises(RunError, match="holds another run"):
+        Run(tmp_path, Settings(width=9))
+
+
+def test_one_at_a_time(tmp_path):
+    run = Run(tmp_path, Settings())
+    with run.lock(), pytest.raises(RunError, match="another process is training here"):
+        run.lock().acquire()
+
+
+def test_metrics_are_kept_and_rewound(tmp_path):
+    run = Run(tmp_path, Settings())
+    assert run.metrics() == []
+    for step in (1, 2, 3):
+        run.log(step, loss=1.0 / step)
+    run.rewind(2)
+    assert [line["step"] for line in run.metrics()] == [1, 2]
+
+
+def test_a_line_that_a_crash_cut_off_is_dropped(tmp_path):
+    run = Run(tmp_path, Settings())
+    run.log(1, loss=1.0)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "lo')
+    assert [line["step"] for line in run.metrics()] == [1]
+
+
+def test_a_bad_line_inside_is_an_error(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"a": 1}\nnot json\n{"a": 2}\n')
+    with pytest.raises(RunError, match=r"m\.jsonl:2 is not JSON"):
+        read_jsonl(path)
+
+
+def test_results_are_found_again(tmp_path):
+    run = Run(tmp_path, Settings())
+    assert run.result is None
+    run.finish({"accuracy": 0.5})
+    assert Run(tmp_path, Settings()).result == {"accuracy": 0.5}
+
+
+def test_a_failed_write_leaves_the_old_text(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    write_atomically(path, "old")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written"):
+        Run(tmp_path / "file" / "run", Settings())
+
+
+def test_seed_all():
+    import random
+
+    import numpy as np
+    import torch
+
+    def draw(folder, seed):
+        Run(folder, Settings(), seed=seed).seed_all()
+        return random.random(), float(np.random.rand()), float(torch.rand(1))  # noqa: NPY002
+
+    from tempfile import mkdtemp
+
+    assert draw(mkdtemp(), 3) == draw(mkdtemp(), 3)
+    assert draw(mkdtemp(), 3) != draw(mkdtemp(), 4)
