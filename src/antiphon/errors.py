@@ -7,5 +7,9 @@ class UserError(Exception):
     """The command line shows its text and no traceback."""
 
 
+class WrongValue(UserError, ValueError):
+    """A name, an option or a setting that cannot be used where it was given."""
+
+
 class Stopped(UserError):
     """Work was asked to stop (Ctrl-C, SIGTERM), and was saved first."""

@@ -1,4 +1,4 @@
-"""Runs of a recipe's `tiny()`, each made once and shared by the tests: whole, cut and resumed, in one and two processes."""
+"""Runs of a recipe's `tiny()`, each made once and shared: whole, cut and resumed, in one process and two."""
 
 from __future__ import annotations
 

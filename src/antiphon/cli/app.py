@@ -34,7 +34,6 @@ app.command()(copy.copy)
 
 @app.callback(invoke_without_command=True)
 def _version(
-    context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Show the version and leave.", is_eager=True),
 ) -> None:
     if version:

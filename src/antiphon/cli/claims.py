@@ -9,7 +9,7 @@ import typer
 
 def claims(
     recipe: str = typer.Argument(..., help="A name that `antiphon recipes` lists."),
-    seeds: int = typer.Option(None, help="How many seeds, from 0; each claim's own number where left out."),
+    seeds: int | None = typer.Option(None, help="How many seeds, from 0; each claim's own number where left out."),
     runs: Path = typer.Option(Path("runs"), help="Run folders; finished runs are taken as they are."),
     out: Path = typer.Option(Path("claims"), help="Where the cards are written, as <recipe>.json."),
     as_json: bool = typer.Option(False, "--json", help="Print the cards as one JSON list."),

@@ -11,7 +11,7 @@ from antiphon.errors import UserError
 
 def copy(
     recipe: str = typer.Argument(..., help="A name that `antiphon recipes` lists."),
-    to: Path = typer.Argument(None, help="Where to; ./RECIPE.py where left out."),
+    to: Path | None = typer.Argument(None, help="Where to; ./RECIPE.py where left out."),
 ) -> None:
     """Copy a recipe's file here, to read it and to make it yours.
 

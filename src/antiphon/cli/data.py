@@ -42,9 +42,9 @@ def get(
 @app.command()
 def check(
     source: str = typer.Argument(..., help="A source that `antiphon data list` shows."),
-    options: list[str] = typer.Argument(None, help="Its options, as key=value: folder=my/files"),
-    limit: int = typer.Option(None, help="Look at the first rows only."),
-    report: Path = typer.Option(None, help="Write the inputs that cannot be used to this JSONL file."),
+    options: list[str] | None = typer.Argument(None, help="Its options, as key=value: folder=my/files"),
+    limit: int | None = typer.Option(None, help="Look at the first rows only."),
+    report: Path | None = typer.Option(None, help="Write the inputs that cannot be used to this JSONL file."),
 ) -> None:
     """Decode every item of a source and say what cannot be used, and why.
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def demo(
-    folder: Path = typer.Option(None, help="The unpacked stamps, where the Debian package cannot be fetched."),
-    settings: list[str] = typer.Argument(None, help="Settings of the clip recipe, as key.sub=value."),
+    folder: Path | None = typer.Option(None, help="The unpacked stamps, where the Debian package cannot be fetched."),
+    settings: list[str] | None = typer.Argument(None, help="Settings of the clip recipe, as key.sub=value."),
     seed: int = typer.Option(0, help="Every randomness of the run comes from it, the split too."),
     runs: Path = typer.Option(Path("runs"), help="Where the run's folder is made."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line."),

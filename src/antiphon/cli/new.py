@@ -15,20 +15,21 @@ RECIPE = '''"""{title}: what it is, in one sentence (arXiv {arxiv}). Its loss is
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from antiphon.config import Config as Settings
 from antiphon.data.collate import by_column
 from antiphon.data.pairs import Pairs, splits
 from antiphon.encoders.heads import Head
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Branch, Space
-from antiphon.evaluation.claims import Arm, Claim, Paper
 from antiphon.evaluation.answers import answers
+from antiphon.evaluation.claims import Arm, Claim, Paper
 from antiphon.objectives.contrast import Scale, symmetric_contrast
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.types import Views
-from torch import Tensor
 
 PAPER = Paper("{arxiv}", "{title}")
 

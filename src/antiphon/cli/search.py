@@ -10,12 +10,12 @@ from antiphon.errors import UserError
 
 
 def search(
-    text: str = typer.Argument(None, help="Words to look for."),
-    speech: Path = typer.Option(None, help="A recording to look for."),
-    image: Path = typer.Option(None, help="A picture to look for."),
-    audio: Path = typer.Option(None, help="A sound to look for."),
+    text: str | None = typer.Argument(None, help="Words to look for."),
+    speech: Path | None = typer.Option(None, help="A recording to look for."),
+    image: Path | None = typer.Option(None, help="A picture to look for."),
+    audio: Path | None = typer.Option(None, help="A sound to look for."),
     space: Path = typer.Option(Path("runs/demo"), help="A run's folder, with space/ and index/ in it."),
-    column: str = typer.Option(None, help="Answer with this column only: image, text, speech, speech_fr, ..."),
+    column: str | None = typer.Option(None, help="Answer with this column only: image, text, speech, speech_fr, ..."),
     k: int = typer.Option(10, min=1, help="How many answers."),
     as_json: bool = typer.Option(False, "--json", help="Print the answers as one JSON list."),
 ) -> None:

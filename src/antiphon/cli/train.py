@@ -13,7 +13,9 @@ from antiphon.errors import UserError
 
 def train(
     recipe: str = typer.Argument(..., help="A name that `antiphon recipes` lists."),
-    settings: list[str] = typer.Argument(None, help="Settings as key.sub=value; `antiphon show RECIPE` lists them."),
+    settings: list[str] | None = typer.Argument(
+        None, help="Settings as key.sub=value; `antiphon show RECIPE` lists them."
+    ),
     preset: str = typer.Option("laptop", help="Where the settings start from: tiny, laptop or paper."),
     config: list[Path] = typer.Option([], help="A YAML file laid over the preset; may be given more than once."),
     seed: int = typer.Option(0, help="Every randomness of the run comes from it."),

@@ -8,6 +8,8 @@ from typing import Any
 
 from datasets import Dataset
 
+from antiphon.errors import WrongValue
+
 SHARES: Mapping[str, float] = {"train": 0.70, "dev": 0.15, "test": 0.15}
 
 
@@ -25,15 +27,15 @@ def split_by(rows: Dataset, key: str, *, seed: int, shares: Mapping[str, float] 
             value.
 
     Raises:
-        ValueError: no such column, a row without a value, shares that do not sum to one, or too few values.
+        WrongValue: no such column, a row without a value, shares that do not sum to one, or too few values.
     """
     if key not in rows.column_names:
-        raise ValueError(f"cannot split by {key!r}: the rows have {', '.join(rows.column_names)}")
+        raise WrongValue(f"cannot split by {key!r}: the rows have {', '.join(rows.column_names)}")
     if abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) <= 0:
-        raise ValueError(f"shares {dict(shares)} must be above zero and sum to 1")
+        raise WrongValue(f"shares {dict(shares)} must be above zero and sum to 1")
     column = list(rows[key])
     if None in column:
-        raise ValueError(f"cannot split by {key!r}: row {column.index(None)} has no value there; filter such rows out")
+        raise WrongValue(f"cannot split by {key!r}: row {column.index(None)} has no value there; filter such rows out")
     side = _divide(sorted(set(column)), shares, seed)
     places: dict[str, list[int]] = {name: [] for name in shares}
     for index, value in enumerate(column):
@@ -43,7 +45,7 @@ def split_by(rows: Dataset, key: str, *, seed: int, shares: Mapping[str, float] 
 
 def _divide(values: list[Any], shares: Mapping[str, float], seed: int) -> dict[Any, str]:
     if len(values) < len(shares):
-        raise ValueError(f"{len(values)} distinct values cannot fill {len(shares)} splits ({', '.join(shares)})")
+        raise WrongValue(f"{len(values)} distinct values cannot fill {len(shares)} splits ({', '.join(shares)})")
     random.Random(seed).shuffle(values)
     counts = _counts(len(values), shares)
     names = [name for name in shares for _ in range(counts[name])]

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from antiphon.errors import UserError
+from antiphon.errors import UserError, WrongValue
 from antiphon.runs import read_jsonl, write_atomically
 
 
@@ -61,17 +61,17 @@ class Index:
             column: only entries of this column, or of all columns of this signal ("speech").
 
         Raises:
-            ValueError: the vector has another width, or no entry has such a column.
+            WrongValue: the vector has another width, or no entry has such a column.
         """
         if query.shape[0] != self.vectors.shape[1]:
-            raise ValueError(
+            raise WrongValue(
                 f"a query of width {query.shape[0]} in an index of width {self.vectors.shape[1]}: another space?"
             )
         wanted = [
             at for at, entry in enumerate(self.entries) if column in (None, entry.column, entry.column.split("_")[0])
         ]
         if not wanted:
-            raise ValueError(
+            raise WrongValue(
                 f"no entries of column {column!r}: there are {', '.join(sorted({e.column for e in self.entries}))}"
             )
         scores = self.vectors[wanted] @ query.float()
