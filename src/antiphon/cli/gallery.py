@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from antiphon.types import Views
 
 LANGUAGES = {
-    "be": "Belarusian", "bg": "Bulgarian", "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek",
-    "en": "English", "es": "Spanish", "fi": "Finnish", "fr": "French", "hu": "Hungarian", "it": "Italian",
-    "nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sv": "Swedish",
+    "be": "Belarusian", "bg": "Bulgarian", "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German",
+    "el": "Greek", "en": "English", "es": "Spanish", "fi": "Finnish", "fr": "French", "hu": "Hungarian",
+    "it": "Italian", "nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sv": "Swedish",
     "tr": "Turkish", "uk": "Ukrainian",
 }  # fmt: skip
 """Languages of speech columns, by the end of their name; others are called by that."""
@@ -26,7 +26,7 @@ MAP_ROWS = 300
 """At most so many rows are on the map, evenly taken: more would not be seen, and the file would be large."""
 MAP_SIDE, GALLERY_SIDE = 72, 176
 """Longer sides of the small pictures, in pixels."""
-SOUND_BYTES = 60_000
+SOUND_BYTES = 100_000
 """Longer recordings are named, not carried."""
 QUERIES = 12
 KINDS: dict[str, Kind] = {"image": "picture", "text": "caption", "speech": "recording", "audio": "recording"}
@@ -74,7 +74,9 @@ def plane(rows: Dataset, views: Views, columns: list[str]) -> Plane:
             continue  # several pictures share it
         seen.add(row[column] if signal_of(column) == "text" else None)
         small = _thumbnail(row[column], MAP_SIDE) if signal_of(column) == "image" else None
-        marks.append(Mark(x, y, KINDS[signal_of(column)], row.get("top") or "", _about(row, column), small))
+        _, _, variant = column.partition("_")
+        title = f"{_about(row)} [{variant}]" if variant else _about(row)
+        marks.append(Mark(x, y, KINDS[signal_of(column)], row.get("top") or "", title, small))
     return Plane(marks, _note(kept, count, len(rows), "top" in rows.column_names))
 
 
@@ -83,7 +85,11 @@ def _note(kept: float, count: int, total: int, coloured: bool) -> str:
     return (
         f"The items of {some} {total:,} test rows, on the two directions in which their vectors differ most "
         f"(principal components; they hold {kept:.0%} of the spread, the rest is not seen here). "
-        + ("Colour is the top folder, and shape is the kind. Point at a mark to see what it is." if coloured else "")
+        + (
+            "Colour is the top folder (grey: the smaller ones), shape is the kind. Touch a mark to see what it is."
+            if coloured
+            else ""
+        )
     )
 
 
@@ -99,9 +105,7 @@ def gallery(rows: Dataset, views: Views, columns: list[str], *, seed: int) -> li
     for source, target in asked:
         queries, keys = (views[f"has_{column}"].nonzero()[:, 0] for column in (source, target))
         keys = keys[distinct(views[target][keys], views["label"][keys])]
-        kinds.append(
-            ranked(views[source][queries], views[target][keys], views["label"][queries], views["label"][keys])
-        )
+        kinds.append(ranked(views[source][queries], views[target][keys], views["label"][queries], views["label"][keys]))
         places.append((queries.tolist(), keys.tolist()))
     chosen = pick(kinds, count=QUERIES, seed=seed)
     return [
@@ -134,17 +138,16 @@ def _item(row: dict[str, Any], column: str) -> Item:
     if signal == "text":
         return Item(str(cell))
     if signal == "image":
-        return Item(_about(row, column), picture=_thumbnail(cell, GALLERY_SIDE))
+        return Item(_about(row), picture=_thumbnail(cell, GALLERY_SIDE))
     sound, size = _sound(cell)
     said = row.get(column.replace("speech", "text", 1)) or ""
-    note = said if sound else f"{said} (recording of {size / 1000:.0f} kB, too long to be carried here)".strip()
-    return Item(_about(row, column), sound=sound, note=note)
+    missing = "" if sound else f"(a recording of {size / 1000:.0f} kB, too large to be carried here)"
+    return Item(_about(row), sound=sound, note=f"{said} {missing}".strip())
 
 
-def _about(row: dict[str, Any], column: str) -> str:
+def _about(row: dict[str, Any]) -> str:
     """The English caption of the row, or its id where it has none."""
-    _, _, variant = column.partition("_")
-    return str(row.get("text") or row["id"]) + (f" [{variant}]" if variant else "")
+    return str(row.get("text") or row["id"])
 
 
 def _thumbnail(cell: Any, side: int) -> Media:

@@ -118,7 +118,7 @@ def _grid(shown: Shown, columns: list[str]) -> Grid | None:
         rows=names,
         columns=names,
         values=[[_r10(shown, a, b) for b in spoken] for a in spoken],
-        note=f"R@10 of a recording (row) that looks for the recording of the same caption in another language (column). "
+        note=f"R@10 of a recording (row) that looks for that of the same caption in another language (column). "
         f"The mean is {mean:.3f}; chance gives {sum(known) / len(known):.3f}.",
     )
 
@@ -159,15 +159,15 @@ def _summary(trained: Trained, shown: Shown) -> list[str]:
     spoken = [called(column).removesuffix(" speech") for column in columns if signal_of(column) == "speech"]
     tongues = f" in {len(spoken)} languages ({_listed(spoken)})" if len(spoken) > 1 else ""
     opening = (
-        f"{_listed(signals(columns)).capitalize()}{tongues} share one space. Its heads were trained on "
-        f"{sizes['train']:,} rows in {trained.seconds['train']:.0f} seconds, and are tested here on {sizes['test']:,} rows "
-        "whose captions training never saw."
+        f"{_listed(signals(columns)).capitalize()}{tongues} share one space. It was trained on "
+        f"{sizes['train']:,} rows in {trained.seconds['train']:.0f} seconds, and are tested here on {sizes['test']:,} "
+        "rows whose captions training never saw."
     )
     found, floors = shown.retrieval.get("image->text"), shown.chance.get("image->text")
     if found and floors and found["n"]:
         opening += (
-            f" Asked with a picture, {found['R@10']:.0%} of {found['n']:.0f} times the right caption is among the first "
-            f"ten of {found['keys']:.0f}, and {found['R@1']:.0%} of the times it is the first; chance gives "
+            f" Asked with a picture, {found['R@10']:.0%} of {found['n']:.0f} times the right caption is among the "
+            f"first ten of {found['keys']:.0f}, and {found['R@1']:.0%} of the times it is the first; chance gives "
             f"{floors['R@10']:.0%} and {floors['R@1']:.1%}."
         )
     return [opening]

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup
 
-from antiphon.evaluation.report.parts import Direction, Mark, Panel, Plane
+from antiphon.evaluation.report.parts import Curve, Direction, Mark, Panel, Plane
 
 COLOURS = 8
 """How many groups are told apart by colour; more would not be told apart by eye."""
@@ -18,85 +20,93 @@ LAYERS = ("recording", "caption", "picture")
 """Kinds of marks on the map, the lowest first."""
 
 
+@dataclass(frozen=True)
+class _Scale:
+    """Values to places along one axis, from `start` to `end`."""
+
+    ticks: list[float]
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0])
+        return round(self.start + share * (self.end - self.start), 1)
+
+
 def lines(panel: Panel) -> Markup:
-    """Curves over steps, each with its name and last value at its end."""
+    """Curves over steps, each with its name and last value at its end; values that are not finite are gaps."""
     width, height, left, right, top, bottom = 360, 210, 36, 96, 12, 28
     steps = [step for curve in panel.curves for step in curve.steps]
     values = [value for curve in panel.curves for value in curve.values if math.isfinite(value)]
-    ticks_x, ticks_y = ticks(min(steps), max(steps)), ticks(min([0.0, *values]), max([0.0, *values]))
-
-    def across(step: float) -> float:
-        return round(left + (step - ticks_x[0]) / (ticks_x[-1] - ticks_x[0]) * (width - left - right), 1)
-
-    def up(value: float) -> float:
-        return round(height - bottom - (value - ticks_y[0]) / (ticks_y[-1] - ticks_y[0]) * (height - top - bottom), 1)
-
-    parts = [
-        Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" class="end">{}</text>').format(
-            left, width - right, up(tick), up(tick), left - 7, up(tick) + 4, short(tick)
-        )
-        for tick in ticks_y
+    across = _Scale(ticks(min(steps), max(steps)), left, width - right)
+    up = _Scale(ticks(min([0.0, *values]), max([0.0, *values])), height - bottom, top)
+    last = [up(curve.values[-1]) if math.isfinite(curve.values[-1]) else top for curve in panel.curves]
+    drawn = [
+        _curve(curve, f"c{at % COLOURS}", across, up, end)
+        for at, (curve, end) in enumerate(zip(panel.curves, apart(last, 28), strict=True))
     ]
-    parts += [
-        Markup('<text x="{}" y="{}" class="mid">{}</text>').format(across(tick), height - 10, short(tick))
-        for tick in ticks_x
-    ]
-    ends = apart([up(curve.values[-1]) if math.isfinite(curve.values[-1]) else top for curve in panel.curves], 28)
-    for number, (curve, end) in enumerate(zip(panel.curves, ends, strict=True)):
-        seen = [(across(x), up(y), x, y) for x, y in zip(curve.steps, curve.values, strict=True) if math.isfinite(y)]
-        path = "M" + "L".join(f"{x} {y}" for x, y, _, _ in seen) if seen else ""
-        parts.append(Markup('<path class="line c{}" d="{}"/>').format(number % COLOURS, path))
-        parts += [
-            Markup('<circle class="hit c{}" cx="{}" cy="{}" r="6"><title>{}, step {}: {}</title></circle>').format(
-                number % COLOURS, x, y, curve.name, step, f"{value:.4g}"
-            )
-            for x, y, step, value in seen
-        ]
-        parts.append(
-            Markup(
-                '<circle class="dot c{0}" cx="{1}" cy="{2}" r="4"/><text x="{3}" y="{4}" class="name">{5}</text>'
-                '<text x="{3}" y="{6}">{7}</text>'
-            ).format(
-                number % COLOURS, width - right + 12, end - 4, width - right + 21, end, curve.name, end + 13,
-                f"{curve.values[-1]:.3g}",
-            )  # fmt: skip
-        )
-    return Markup('<svg class="lines" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        width, height, f"{panel.title} by training step", Markup("").join(parts)
+    return Markup('<svg class="lines" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}</svg>').format(
+        width, height, f"{panel.title} by training step", _axes(across, up), Markup("").join(drawn)
     )
+
+
+def _axes(across: _Scale, up: _Scale) -> Markup:
+    rules = [
+        Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" class="end">{}</text>').format(
+            across.start, across.end, up(tick), up(tick), across.start - 7, up(tick) + 4, short(tick)
+        )
+        for tick in up.ticks
+    ]
+    steps = [
+        Markup('<text x="{}" y="{}" class="mid">{}</text>').format(across(tick), up.start + 18, short(tick))
+        for tick in across.ticks
+    ]
+    return Markup("").join(rules + steps)
+
+
+def _curve(curve: Curve, colour: str, across: _Scale, up: _Scale, end: float) -> Markup:
+    places = [
+        (across(step), up(value), step, value)
+        for step, value in zip(curve.steps, curve.values, strict=True)
+        if math.isfinite(value)
+    ]
+    points = [
+        Markup('<circle class="hit {}" cx="{}" cy="{}" r="6"><title>{}, step {}: {}</title></circle>').format(
+            colour, x, y, curve.name, step, f"{value:.4g}"
+        )
+        for x, y, step, value in places
+    ]
+    label = Markup(
+        '<circle class="dot {0}" cx="{1}" cy="{2}" r="4"/><text x="{3}" y="{4}" class="name">{5}</text>'
+        '<text x="{3}" y="{6}">{7}</text>'
+    ).format(colour, across.end + 12, end - 4, across.end + 21, end, curve.name, end + 13, f"{curve.values[-1]:.3g}")
+    path = "M" + "L".join(f"{x} {y}" for x, y, _, _ in places) if places else ""
+    return Markup('<path class="line {}" d="{}"/>{}{}').format(colour, path, Markup("").join(points), label)
 
 
 def bar(direction: Direction) -> Markup:
     """Nested bars, the longest for the largest k, with a tick where chance would end each."""
     ks = sorted(direction.recall)
-    shades = [
-        Markup('<rect class="r{}" y="{}" height="{}" width="{}"/>').format(
-            at, 3, 14, percent(direction.recall[k])
-        )
-        for at, k in reversed(list(enumerate(ks)))
-    ]  # fmt: skip
-    floors = [
-        Markup('<line class="halo" x1="{0}" x2="{0}" y1="3" y2="17"/><line class="chance" x1="{0}" x2="{0}" y1="0" y2="20"><title>chance of R@{1}: {2}</title></line>').format(
-            percent(direction.chance[k]), k, f"{direction.chance[k]:.3f}"
-        )
-        for k in ks
-        if k in direction.chance
-    ]
-    return Markup('<svg class="bar" width="100%" height="20" aria-hidden="true"><rect class="track" y="3" width="100%" '
-                  'height="14"/>{}{}</svg>').format(Markup("").join(shades), Markup("").join(floors))  # fmt: skip
+    shades = {f"r{at}": direction.recall[k] for at, k in reversed(list(enumerate(ks)))}
+    return _bar(shades, {f"chance of R@{k}": direction.chance[k] for k in ks if k in direction.chance})
 
 
 def share(value: float, floors: dict[str, float]) -> Markup:
     """One bar, with named ticks."""
-    marks = [
-        Markup('<line class="halo" x1="{0}" x2="{0}" y1="3" y2="17"/><line class="chance" x1="{0}" x2="{0}" y1="0" y2="20"><title>{1}: {2}</title></line>').format(
-            percent(floor), name, f"{floor:.3f}"
-        )
-        for name, floor in floors.items()
-    ]
-    return Markup('<svg class="bar" width="100%" height="20" aria-hidden="true"><rect class="track" y="3" width="100%" '
-                  'height="14"/><rect class="r1" y="3" height="14" width="{}"/>{}</svg>').format(
-                      percent(value), Markup("").join(marks))  # fmt: skip
+    return _bar({"r1": value}, floors)
+
+
+def _bar(shades: dict[str, float], floors: dict[str, float]) -> Markup:
+    rect = Markup('<rect class="{}" y="3" height="14" width="{}"/>')
+    tick = Markup(
+        '<line class="halo" x1="{0}" x2="{0}" y1="3" y2="17"/>'
+        '<line class="chance" x1="{0}" x2="{0}" y1="0" y2="20"><title>{1}: {2}</title></line>'
+    )
+    bars = [rect.format(name, percent(value)) for name, value in {"track": 1.0, **shades}.items()]
+    marks = [tick.format(percent(floor), name, f"{floor:.3f}") for name, floor in floors.items()]
+    return Markup('<svg class="bar" width="100%" height="20" aria-hidden="true">{}</svg>').format(
+        Markup("").join(bars + marks)
+    )
 
 
 def groups(plane: Plane) -> list[tuple[str, str, int]]:
@@ -110,13 +120,10 @@ def groups(plane: Plane) -> list[tuple[str, str, int]]:
 
 def plane(plane: Plane) -> Markup:
     """The map: recordings below, captions above, pictures on top; in each layer one `<g>` a group, to show and hide."""
-    width, margin, side = 1000, 26, 34
+    margin, side = 26, 34
     xs, ys = [mark.x for mark in plane.marks], [mark.y for mark in plane.marks]
     wide, high = max(xs) - min(xs) or 1.0, max(ys) - min(ys) or 1.0
-    height = round(min(max((width - 2 * margin) * high / wide, 420), 720)) + 2 * margin
-    # one scale for both axes, so that distances can be compared
-    scale = min((width - 2 * margin) / wide, (height - 2 * margin) / high)
-    middle_x, middle_y = (max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2
+    scale = min(950 / wide, 720 / high)  # one for both axes, so that distances can be compared
     layers = []
     for kind in LAYERS:
         shown = []
@@ -124,8 +131,8 @@ def plane(plane: Plane) -> Markup:
             marks = [
                 _mark(
                     mark,
-                    round(width / 2 + (mark.x - middle_x) * scale, 1),
-                    round(height / 2 - (mark.y - middle_y) * scale, 1),
+                    round(margin + (mark.x - min(xs)) * scale, 1),
+                    round(margin + (max(ys) - mark.y) * scale, 1),
                     side,
                 )
                 for mark in plane.marks
@@ -136,9 +143,11 @@ def plane(plane: Plane) -> Markup:
                     Markup('<g class="{}" data-group="{}">{}</g>').format(colour, number, Markup("").join(marks))
                 )
         layers.append(Markup('<g data-kind="{}">{}</g>').format(kind, Markup("").join(shown)))
+    width, height = (round(span * scale) + 2 * margin for span in (wide, high))
     return Markup(
-        '<svg class="plane" viewBox="0 0 {} {}" role="img" aria-label="map of the space">{}</svg>'
-    ).format(width, height, Markup("").join(layers))  # fmt: skip
+        '<svg class="plane" viewBox="0 0 {0} {1}" style="max-width:{0}px" role="img" aria-label="map of the space">{2}'
+        "</svg>"
+    ).format(width, height, Markup("").join(layers))
 
 
 def _mark(mark: Mark, x: float, y: float, side: int) -> Markup:
@@ -174,7 +183,7 @@ def apart(places: list[float], gap: float) -> list[float]:
     """The places moved up and down until they stand at least `gap` from each other, in their order."""
     order = sorted(range(len(places)), key=lambda at: places[at])
     moved = list(places)
-    for before, at in zip(order, order[1:], strict=False):
+    for before, at in pairwise(order):
         moved[at] = max(moved[at], moved[before] + gap)
     over = (moved[order[-1]] - places[order[-1]]) / 2 if order else 0.0
     return [round(place - over, 1) for place in moved]
