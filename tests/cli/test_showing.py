@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,11 +35,12 @@ def picture(seed: int) -> dict:
     return {"bytes": file.getvalue(), "path": None}
 
 
-def rows(spoken: tuple[str, ...], recorded: int = COUNT - 2):
+def rows(spoken: tuple[str, ...], recorded: int = COUNT - 2, shared: int = 1):
     kinds = {"id": "text", "image": "image", "text": "text", "top": "text", "label": "number"}
     kinds |= dict.fromkeys(spoken, "sound")
     listed = [
-        {"id": f"{at:02}", "image": picture(at), "text": f"caption <{at}>", "top": "ab"[at % 2], "label": at}
+        {"id": f"{at:02}", "image": picture(at), "text": f"caption <{at // shared}>"}
+        | {"top": "ab"[at % 2], "label": at // shared}
         | {name: {"bytes": b"OggS" + bytes([at]) * 9, "path": None} for name in spoken if at < recorded}
         for at in range(COUNT)
     ]
@@ -58,14 +60,16 @@ def measured(columns, views):
 
 @pytest.fixture
 def report(tmp_path):
-    def written(spoken=("speech_es", "speech_fr", "speech_ru"), recorded=COUNT - 2, noise=1.0, accuracy=0.625):
-        data = rows(spoken, recorded)
+    def written(
+        spoken=("speech_es", "speech_fr", "speech_ru"), recorded=COUNT - 2, noise=1.0, accuracy=0.625, shared=1
+    ):
+        data = rows(spoken, recorded, shared)
         columns = ["image", "text", *spoken]
         draw = torch.Generator().manual_seed(0)
-        captions = torch.randn(COUNT, 8, generator=draw)
-        views = {"label": torch.arange(COUNT)}
+        captions = torch.randn(COUNT, 8, generator=draw)[torch.arange(COUNT) // shared]
+        views = {"label": torch.arange(COUNT) // shared}
         for name in columns:
-            noisy = captions + noise * torch.randn(COUNT, 8, generator=draw)
+            noisy = captions + (0 if name == "text" else noise) * torch.randn(COUNT, 8, generator=draw)
             views[name] = torch.nn.functional.normalize(noisy, dim=1)
             views[f"has_{name}"] = torch.arange(COUNT) < (recorded if name in spoken else COUNT)
         found, floors = measured(columns, views)
@@ -123,6 +127,13 @@ def test_a_long_recording_is_named_and_not_carried(report, monkeypatch):
     text, _ = report()
     assert "too large to be carried" in text
     assert "<audio" not in text
+
+
+def test_a_caption_of_two_pictures_stands_once(report):
+    text, shown = report(shared=2)
+    assert shown.retrieval["image->text"]["keys"] == COUNT // 2
+    assert text.count("(caption, ") == COUNT // 2
+    assert set(re.findall(r"image → text</p>.*?rank \d+ of (\d+)", text, re.DOTALL)) == {str(COUNT // 2)}
 
 
 def test_a_perfect_space_has_no_misses(report):
