@@ -160,7 +160,7 @@ def _summary(trained: Trained, shown: Shown) -> list[str]:
     tongues = f" in {len(spoken)} languages ({_listed(spoken)})" if len(spoken) > 1 else ""
     opening = (
         f"{_listed(signals(columns)).capitalize()}{tongues} share one space. It was trained on "
-        f"{sizes['train']:,} rows in {trained.seconds['train']:.0f} seconds, and are tested here on {sizes['test']:,} "
+        f"{sizes['train']:,} rows in {trained.seconds['train']:.0f} seconds, and is tested here on {sizes['test']:,} "
         "rows whose captions training never saw."
     )
     found, floors = shown.retrieval.get("image->text"), shown.chance.get("image->text")
@@ -170,7 +170,7 @@ def _summary(trained: Trained, shown: Shown) -> list[str]:
             f"first ten of {found['keys']:.0f}, and {found['R@1']:.0%} of the times it is the first; chance gives "
             f"{floors['R@10']:.0%} and {floors['R@1']:.1%}."
         )
-    return [opening]
+    return [opening, "Figures of speech are means over its languages."] if tongues else [opening]
 
 
 def _facts(trained: Trained, run: Run) -> list[Fact]:
