@@ -77,7 +77,7 @@ def report(tmp_path):
         between = {"R@10": 0.777}
         shown = SimpleNamespace(retrieval=found, chance=floors, between_languages=between, zero_shot={"image": zero})
         trained = SimpleNamespace(
-            learner=SimpleNamespace(columns=columns),
+            columns=columns,
             data={"train": data, "test": data},
             seconds={"features": 1.0, "train": 2.0, "total": 3.0},
         )  # fmt: skip
@@ -159,7 +159,7 @@ def test_curves_are_what_was_logged():
         ("loss", ["loss"]),
         ("parts of the loss", ["a-b", "a-c"]),
         ("on dev", ["R@10"]),
-        ("learned temperature", ["temperature"]),
+        ("learned temperatures", ["temperature"]),
     ]
     assert drawn[0].curves[0].steps == [1]
     assert panels([]) == []

@@ -32,7 +32,7 @@ def write_report(trained: Trained, shown: Shown, views: dict[str, Views], run: R
     Raises:
         BadInput: a picture or recording of the test rows that can no longer be read.
     """
-    columns, rows, test = trained.learner.columns, trained.data["test"], views["test"]
+    columns, rows, test = trained.columns, trained.data["test"], views["test"]
     ways = {(a, b): _direction(a, b, shown) for a, b in directions(columns)}
     report = Report(
         title=f"One space for {_listed(signals(columns))}",
@@ -60,8 +60,7 @@ def panels(metrics: list[dict[str, float]]) -> list[Panel]:
         "loss, the sum of its parts": ["loss"],
         "parts of the loss": parts if len(parts) > 1 else [],
         "on dev": [name for name in names if name.startswith("dev/")],
-        "learned temperature": ["temperature"],
-        "learned scale of the scores": ["scale"],
+        "learned temperatures": [name for name in names if name.split("/")[0] == "temperature"],
     }
     drawn = {title: [_curve(name, metrics) for name in listed if name in names] for title, listed in wanted.items()}
     return [Panel(title, curves) for title, curves in drawn.items() if curves]
@@ -69,7 +68,11 @@ def panels(metrics: list[dict[str, float]]) -> list[Panel]:
 
 def _curve(name: str, metrics: list[dict[str, float]]) -> Curve:
     points = [(int(line["step"]), line[name]) for line in metrics if name in line]
-    return Curve(name.removeprefix("dev/"), [step for step, _ in points], [value for _, value in points])
+    return Curve(
+        name.removeprefix("dev/").removeprefix("temperature/"),
+        [step for step, _ in points],
+        [value for _, value in points],
+    )
 
 
 def _direction(source: str, target: str, shown: Shown) -> Direction | None:
@@ -155,7 +158,7 @@ def _figures(shown: Shown, columns: list[str]) -> list[Figure]:
 
 
 def _summary(trained: Trained, shown: Shown) -> list[str]:
-    columns, sizes = trained.learner.columns, {split: len(rows) for split, rows in trained.data.items()}
+    columns, sizes = trained.columns, {split: len(rows) for split, rows in trained.data.items()}
     spoken = [called(column).removesuffix(" speech") for column in columns if signal_of(column) == "speech"]
     tongues = f" in {len(spoken)} languages ({_listed(spoken)})" if len(spoken) > 1 else ""
     opening = (
