@@ -1,4 +1,4 @@
-"""The house holds together: every module loads, every public name is there, nobody imports upwards, files stay short."""
+"""Every module loads, every public name is there, nobody imports upwards, files stay short."""
 
 from __future__ import annotations
 

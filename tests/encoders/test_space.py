@@ -95,6 +95,19 @@ def test_folders_that_are_no_spaces(space, tmp_path):
         Space.load(folder)
 
 
+@pytest.mark.parametrize("name", ["head.safetensors", "head.json", "encoder/model.safetensors", "encoder/encoder.json"])
+@pytest.mark.parametrize("harm", ["cut", "missing", "strange"])
+def test_a_damaged_folder_is_told_in_one_line(space, tmp_path, name, harm):
+    file = space.save(tmp_path / "space") / "text" / name
+    if harm == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[: len(file.read_bytes()) // 2] if harm == "cut" else b'{"a": 1}')
+    with pytest.raises(SpaceError, match="damaged or of another version") as caught:
+        Space.load(tmp_path / "space")
+    assert "\n" not in str(caught.value)
+
+
 def test_branches_share_one_width():
     encoder = open_encoder("text", "scratch-tiny")
     with pytest.raises(SpaceError, match="share one width"):

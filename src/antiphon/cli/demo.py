@@ -69,10 +69,10 @@ def _print_tables(shown: Shown) -> None:
         "direction", "R@1", "R@5", "R@10", "median rank", "queries", "keys", title="Captions never trained on"
     )
     for way, found in shown.retrieval.items():
-        if way.startswith("speech") and "->speech" in way:
-            continue  # 56 of them: their mean is the last line, each is in the report
-        table.add_row(way, *_cells(found))
-    table.add_row("speech->speech (mean)", *_cells(shown.between_languages))
+        if found["n"] and not (way.startswith("speech") and "->speech" in way):
+            table.add_row(way, *_cells(found))
+    if shown.between_languages:  # one line for 56 directions: each is in the report
+        table.add_row("speech->speech (mean)", *_cells(shown.between_languages))
     table.add_row("chance, image->text", *_cells(shown.chance["image->text"]), style="dim")
     console.print(table)
     table = Table("zero-shot, into folders", "accuracy", "balanced", "chance", "largest folder", "n")

@@ -34,13 +34,16 @@ class Shown:
 
 def exhibit(trained: Trained, run: Run) -> Shown:
     """Measure on test, write `index/` and `report.html` into the run's folder."""
+    from antiphon.cli.showing import write_report
     from antiphon.recipes.clip import vectors
 
     views = {split: vectors(trained, split) for split in trained.rows}
     index(trained, views).save(run.folder / "index")
     found, floors = _retrieval(trained.columns, views["test"])
     between = [value for way, value in found.items() if way.startswith("speech") and "->speech" in way]
-    return Shown(found, floors, _mean(between), _zero_shot(trained, views["test"]))
+    shown = Shown(found, floors, _mean(between), _zero_shot(trained, views["test"]))
+    write_report(trained, shown, views, run, run.folder / "report.html")
+    return shown
 
 
 def index(trained: Trained, views: dict[str, Views]) -> Index:
@@ -82,7 +85,9 @@ def _retrieval(columns: list[str], views: Views) -> tuple[dict[str, Measures], d
 
 
 def _mean(found: list[Measures]) -> Measures:
-    return {name: sum(measures[name] for measures in found) / len(found) for name in found[0]}
+    """The mean of each measure over the directions that any query has; nothing where there is none."""
+    asked = [measures for measures in found if measures["n"]]
+    return {name: sum(measures[name] for measures in asked) / len(asked) for name in asked[0]} if asked else {}
 
 
 def _zero_shot(trained: Trained, views: Views) -> dict[str, Measures]:
@@ -100,5 +105,7 @@ def _zero_shot(trained: Trained, views: Views) -> dict[str, Measures]:
     for column in trained.columns:
         if signal_of(column) != "text":
             there = views[f"has_{column}"]
+            if not there.any():
+                continue
             found[column] = zero_shot(views[column][there], vectors, labels[there]).as_dict()
     return found

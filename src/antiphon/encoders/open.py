@@ -24,7 +24,7 @@ from antiphon.encoders.image import EfficientNetLite, ScratchImage, Transformers
 from antiphon.encoders.speech import MelSpeech, WaveSpeech, WhisperSpeech
 from antiphon.encoders.spelling import SpelledText
 from antiphon.encoders.text import ByteText, TransformersText
-from antiphon.encoders.weights import imagenet_names
+from antiphon.encoders.weights import WHEELS, imagenet_names
 from antiphon.errors import UserError
 
 KINDS: dict[str, type[Encoder]] = {
@@ -55,7 +55,7 @@ def open_encoder(signal: str, name: str, *, layers: int = 1, trim: bool = False)
         plain, plus, _ = name.partition("+spelling")
         return SpelledText(plain) if plus else TransformersText(name)
     if signal == "speech":
-        whisper = "whisper" in name.lower() or _model_type(name) == "whisper"
+        whisper = name in WHEELS or _model_type(name) == "whisper"
         return WhisperSpeech(name, layers=layers, trim=trim) if whisper else WaveSpeech(name, layers=layers)
     if signal == "audio":
         return WindowedAudio(name)

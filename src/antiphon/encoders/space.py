@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
@@ -221,6 +222,16 @@ def branches_of(modules: nn.ModuleDict) -> dict[str, Branch]:
 
 
 def _load_branch(folder: Path) -> Branch:
+    try:
+        return _read_branch(folder)
+    except (KeyError, TypeError, RuntimeError, ValueError, OSError, SafetensorError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise SpaceError(
+            f"{folder}: this branch cannot be read, it is damaged or of another version ({reason})"
+        ) from None
+
+
+def _read_branch(folder: Path) -> Branch:
     settings = json.loads((folder / "head.json").read_text(encoding="utf-8"))
     head = Head(settings["width"], settings["out"], HeadConfig(**settings["config"]))
     load_model(head, str(folder / "head.safetensors"))

@@ -112,6 +112,10 @@ class Clip(ContrastiveLearner):
                 views[f"has_{column}"] = items.present
         return views
 
+    def levels(self) -> dict[str, float]:
+        """The temperature of each pair of signals."""
+        return {f"temperature/{name}": cast(Scale, scale).temperature for name, scale in self.scales.items()}
+
     def losses(self, views: Views) -> dict[str, Tensor]:
         """Symmetric contrast of each pair of signals, over the rows that have both."""
         losses = {}

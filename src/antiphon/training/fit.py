@@ -204,7 +204,7 @@ class _Loop:
         if rank() == 0 and (step % self.cfg.log_every == 0 or step in (1, self.cfg.steps)):
             now, last = time.perf_counter(), self.clock
             self.clock = now
-            self.run.log(step, **losses, seconds=now - last)
+            self.run.log(step, **losses, **self.learner.levels(), seconds=now - last)
 
     def any_process(self, flag: bool) -> bool:
         """Whether the flag is set in any process, known to all."""

@@ -22,6 +22,10 @@ class Learner(nn.Module, ABC):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Scalar losses by name."""
 
+    def levels(self) -> dict[str, float]:
+        """Numbers to log beside the losses, as they are now: a learned temperature, a gate."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Replay:

@@ -9,6 +9,7 @@ import torch
 from antiphon.data.sources import load, names
 from antiphon.data.sources.made import COLOURS, SHAPES
 from antiphon.decode import decode_audio, decode_image
+from antiphon.errors import UserError
 
 
 def test_rows_are_the_same_whatever_their_number() -> None:
@@ -75,7 +76,7 @@ def _sound(source: object) -> torch.Tensor:
 
 def test_sources_are_found_and_errors_name_them() -> None:
     assert names() == ["clipart", "folder", "hub", "made", "prompts", "shards", "stamps"]
-    with pytest.raises(ValueError, match="no source 'stamp': there are clipart, folder"):
+    with pytest.raises(UserError, match="no source 'stamp': there are clipart, folder"):
         load("stamp")
-    with pytest.raises(ValueError, match="made has no option row: it has rows, seed"):
+    with pytest.raises(UserError, match="made has no option row: it has rows, seed"):
         load("made", row=3)

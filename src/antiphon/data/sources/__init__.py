@@ -13,7 +13,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from antiphon.errors import WrongValue
+from antiphon.errors import UserError
 
 
 def names() -> list[str]:
@@ -29,14 +29,14 @@ def load(name: str, **options: Any) -> Dataset:
         options: what that source's own `load` takes.
 
     Raises:
-        WrongValue: no such source, or an option that it does not have.
+        UserError: no such source, or an option that it does not have.
     """
     if name not in names():
-        raise WrongValue(f"no source {name!r}: there are {', '.join(names())}")
+        raise UserError(f"no source {name!r}: there are {', '.join(names())}")
     loader = import_module(f"antiphon.data.sources.{name}").load
     known = inspect.signature(loader).parameters
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise WrongValue(f"source {name} has no option {', '.join(unknown)}: it has {', '.join(known)}")
+        raise UserError(f"source {name} has no option {', '.join(unknown)}: it has {', '.join(known)}")
     rows: Dataset = loader(**options)
     return rows
