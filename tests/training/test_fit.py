@@ -165,3 +165,20 @@ def test_workers_change_nothing(tmp_path):
     alone, _ = _fit(tmp_path / "none")
     several, _ = _fit(tmp_path / "two", train=TRAIN.but(workers=2))
     assert torch.equal(_weights(alone), _weights(several))
+
+
+def test_rows_of_like_size_meet(tmp_path):
+    """Sizes change which rows meet, and a size for every row is wanted."""
+    sizes = [float(at % 5) for at in range(24)]
+    seen = []
+
+    def spread(moment):
+        picked = [sizes[at] for at in moment.batch["row"].tolist()]
+        seen.append(max(picked) - min(picked))
+
+    run = Run(tmp_path, Settings())
+    run.seed_all()
+    fit(Toy(), rows(), TRAIN, run, collate=collate(), sizes=sizes, every=[Every(1, spread)])
+    assert max(seen) <= 2  # 24 rows of five sizes in batches of eight
+    with pytest.raises(ValueError, match="3 sizes for 24 rows"):
+        fit(Toy(), rows(), TRAIN, Run(tmp_path / "b", Settings()), collate=collate(), sizes=[1.0, 2.0, 3.0])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from typing import TextIO
 
 import typer
 
@@ -46,16 +48,26 @@ def _version(
 def main() -> None:
     """Run a command; a user's mistake ends in one line on standard error and exit code 1, not in a traceback."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the commands show bars of their own
+    warnings.showwarning = _warn
     try:
         app()
     except Stopped as stopped:
         _leave(str(stopped), 130)
-    except (
-        UserError,
-        OSError,
-        ModuleNotFoundError,
-    ) as error:  # OSError: files, disks, hubs, as the system words them
+    except (UserError, OSError, ModuleNotFoundError) as error:  # OSError: files, disks, hubs, in the system's words
         _leave(str(error), 1)
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Ours in one line; those of libraries, about their own future, are for developers and not shown."""
+    if category.__module__.startswith("antiphon") or category is UserWarning:
+        sys.stderr.write(f"antiphon: {message}\n")
 
 
 def _leave(message: str, code: int) -> None:

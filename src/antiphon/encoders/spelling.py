@@ -36,7 +36,7 @@ class SpelledText(Encoder):
 
     signal = "text"
 
-    def __init__(self, name: str | Path, *, buckets: int = 2048, weight: float = 0.7) -> None:
+    def __init__(self, name: str | Path, *, buckets: int = 2048, weight: float = 1.0) -> None:
         super().__init__()
         self.meaning = TransformersText(name)
         self.buckets, self.weight = buckets, weight

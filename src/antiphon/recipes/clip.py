@@ -25,7 +25,7 @@ from antiphon.data.augment.image import crop, flip
 from antiphon.data.cache import cache_folder
 from antiphon.data.collate import Collate as Columns
 from antiphon.data.pairs import Pairs, directions, expand, signal_of, splits
-from antiphon.decode import BadInput, decode_image
+from antiphon.decode import BadInput, decode_image, probe_seconds
 from antiphon.encoders import Encoder
 from antiphon.encoders.features import FeatureCache, Features, encode_once, file_size
 from antiphon.encoders.heads import Head, HeadConfig
@@ -176,7 +176,8 @@ def train(cfg: Config, run: Run) -> Trained:
     _prepare(learner, rows["train"], columns)
     choices = {signal: tuple(look for look in looks if signal_of(look) == signal) for signal in inputs}
     collate = Columns(inputs, keep=("label",), of=choices, seed=run.seed)
-    fit(learner, rows["train"], cfg.train, run, collate=collate, every=[Every(10, watch())])
+    sizes = None if cfg.towers == "locked" else _seconds(data["train"], columns, run)
+    fit(learner, rows["train"], cfg.train, run, collate=collate, sizes=sizes, every=[Every(10, watch())])
     branches = {signal: Branch(towers[signal], branch.head) for signal, branch in branches_of(learner.branches).items()}
     space = Space(branches).eval()
     space.save(run.folder / "space")
@@ -286,6 +287,19 @@ def _opened(data: dict[str, Dataset], columns: list[str], run: Run) -> Rows:
                 row[column] = None
             advance(1)
     return rows
+
+
+def _seconds(rows: Dataset, columns: list[str], run: Run) -> list[float] | None:
+    """How long each row's longest recording lasts, by its header; None where no column holds recordings."""
+    heard = [column for column in columns if signal_of(column) in ("speech", "audio")]
+    seconds = [0.0] * len(rows)
+    for column in heard:
+        for at, item in enumerate(rows[column]):
+            try:
+                seconds[at] = max(seconds[at], 0.0 if item is None else probe_seconds(item))
+            except BadInput as error:
+                run.quarantine(column, rows[at]["id"], str(error))
+    return seconds if heard else None
 
 
 def _items(data: dict[str, Dataset], rows: Rows, columns: list[str], names: list[str]) -> tuple[Places, list[Any]]:

@@ -43,6 +43,9 @@ class Train(Config):
     steps: int = 1000
     batch_size: int = 128
     """Rows of a step, over all processes."""
+    bucket: int = 50
+    """Where the rows' sizes are known: so many batches' worth of shuffled rows are sorted by size before they are cut,
+    which saves padding; 0 leaves them as they are."""
     microbatch: int | None = None
     """Rows embedded at a time, with GradCache; None embeds the batch at once."""
     lr: float = 3e-4
@@ -93,6 +96,7 @@ def fit(
     run: Run,
     *,
     collate: Collate,
+    sizes: Sequence[float] | None = None,
     every: Sequence[Every] = (),
 ) -> None:
     """Train `learner` on `rows` in place, going on from the run's newest whole checkpoint.
@@ -103,6 +107,7 @@ def fit(
         cfg: how.
         run: where metrics, checkpoints and the quarantine list go; its seed orders the rows.
         collate: rows to a batch (`data.collate.by_column`); it may add "quarantine", a list of what it left out.
+        sizes: of the rows (seconds, tokens), to batch like with like.
         every: callbacks.
 
     Raises:
@@ -110,10 +115,12 @@ def fit(
         RunError: another process trains in this folder.
         Stopped: Ctrl-C or SIGTERM came; a checkpoint was written.
     """
+    if sizes is not None and len(sizes) != len(rows):
+        raise ValueError(f"{len(sizes)} sizes for {len(rows)} rows: give one for each")
     if len(rows) == 0:
         raise TrainingError("no rows to train on: look at the split and at the columns that rows must have")
     with run.lock() if rank() == 0 else _nothing(), _asked_to_stop() as asked:
-        loop = _Loop(learner, rows, cfg, run, collate)
+        loop = _Loop(learner, rows, cfg, run, collate, sizes)
         start = loop.resume()
         with bar(f"training {run.recipe}", cfg.steps) as advance:
             advance(start)
@@ -135,10 +142,19 @@ def fit(
 class _Loop:
     """The state of one call of `fit`."""
 
-    def __init__(self, learner: Learner, rows: Sequence[Any], cfg: Train, run: Run, collate: Collate) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        rows: Sequence[Any],
+        cfg: Train,
+        run: Run,
+        collate: Collate,
+        sizes: Sequence[float] | None,
+    ) -> None:
         mixed = {"float32": "no", "bfloat16": "bf16"}[cfg.precision]
         self.accelerator = Accelerator(mixed_precision=mixed)
         self.learner, self.rows, self.cfg, self.run, self.collate = learner, rows, cfg, run, collate
+        self.sizes = sizes if cfg.bucket else None
         learner.to(self.accelerator.device)
         self.optimizer = torch.optim.AdamW(_groups(learner, cfg.weight_decay), lr=cfg.lr)
         self.wrapped: nn.Module = self.accelerator.prepare_model(learner)
@@ -218,7 +234,11 @@ class _Loop:
 
     def _plan(self, epoch: int) -> list[list[int]]:
         size = min(self.cfg.batch_size, len(self.rows))
-        return batches(len(self.rows), batch_size=size, seed=self.run.seed, epoch=epoch, drop_last=True)
+        seed = self.run.seed
+        if self.sizes is None:
+            return batches(len(self.rows), batch_size=size, seed=seed, epoch=epoch, drop_last=True)
+        bucket = self.cfg.bucket
+        return batches(self.sizes, batch_size=size, seed=seed, epoch=epoch, drop_last=True, bucket=bucket)
 
     def _backward(self, batch: Batch) -> dict[str, Tensor]:
         if self.cfg.microbatch is not None:
