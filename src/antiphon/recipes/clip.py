@@ -126,6 +126,10 @@ class Clip(ContrastiveLearner):
         return losses
 
 
+PIXELS = 256
+"""Longer side of pictures that are kept decoded while towers train on them."""
+Rows = dict[str, Sequence[dict[str, Any]]]
+"""Rows of every split, ready for the towers."""
 Places = list[tuple[dict[str, Any], str]]
 """Rows and columns that items belong to."""
 
@@ -137,7 +141,7 @@ class Trained:
     learner: Clip
     columns: list[str]
     data: dict[str, Dataset]
-    rows: dict[str, Sequence[dict[str, Any]]]
+    rows: Rows
     collate: Collate
     space: Space
     seconds: dict[str, float]
@@ -162,10 +166,11 @@ def train(cfg: Config, run: Run) -> Trained:
     data = splits(cfg.data, run.seed)
     columns = expand(cfg.data.columns, data["train"].column_names)
     towers = {signal: _open(cfg, signal) for signal in sorted({signal_of(column) for column in columns})}
-    inputs, rows, looks = towers, dict[str, Sequence[dict[str, Any]]](data), columns
     if cfg.towers == "locked":
         rows, looks = _encoded(cfg, data, columns, towers, run)
-        inputs = {signal: Features(encoder.width, signal=signal) for signal, encoder in towers.items()}
+        inputs: dict[str, Encoder] = {name: Features(tower.width, signal=name) for name, tower in towers.items()}
+    else:
+        rows, looks, inputs = _opened(data, columns, run), columns, towers
     features = time.perf_counter() - started
     learner = Clip(cfg, inputs)
     _prepare(learner, rows["train"], columns)
@@ -243,10 +248,10 @@ def _open(cfg: Config, signal: str) -> Encoder:
 
 def _encoded(
     cfg: Config, data: dict[str, Dataset], columns: list[str], towers: dict[str, Encoder], run: Run
-) -> tuple[dict[str, Sequence[dict[str, Any]]], list[str]]:
+) -> tuple[Rows, list[str]]:
     """The rows with their columns replaced by the frozen towers' tokens; and the columns with the further views."""
     bare = {name: part.select_columns(["id", "label"]) for name, part in data.items()}
-    rows: dict[str, Sequence[dict[str, Any]]] = {name: list(part) for name, part in bare.items()}
+    rows: Rows = {name: list(part) for name, part in bare.items()}
     cache, looks = FeatureCache(cache_folder() / "features"), []
     for signal, encoder in towers.items():
         tower, own = _tower(cfg, signal), [column for column in columns if signal_of(column) == signal]
@@ -268,9 +273,22 @@ def _encoded(
     return rows, looks
 
 
-def _items(
-    data: dict[str, Dataset], rows: dict[str, Sequence[dict[str, Any]]], columns: list[str], names: list[str]
-) -> tuple[Places, list[Any]]:
+def _opened(data: dict[str, Dataset], columns: list[str], run: Run) -> Rows:
+    """The rows with their pictures decoded once, to `PIXELS` a side at most; other items are read when used."""
+    rows: Rows = {name: list(part.select_columns(["id", "label", *columns])) for name, part in data.items()}
+    pictures = [column for column in columns if signal_of(column) == "image"]
+    with bar("opening pictures", sum(map(len, rows.values())) * len(pictures)) as advance:
+        for row, column in [(row, column) for part in rows.values() for row in part for column in pictures]:
+            try:
+                row[column] = row[column] and decode_image(row[column], size=PIXELS)
+            except BadInput as error:
+                run.quarantine(column, row["id"], str(error))
+                row[column] = None
+            advance(1)
+    return rows
+
+
+def _items(data: dict[str, Dataset], rows: Rows, columns: list[str], names: list[str]) -> tuple[Places, list[Any]]:
     """Every item of these columns and splits, and where it belongs."""
     places = [(row, column) for name in names for column in columns for row in rows[name]]
     return places, [item for name in names for column in columns for item in data[name][column]]
@@ -326,7 +344,11 @@ def demo() -> Config:
 
 def laptop() -> Config:
     """The claim's setting, minutes on two cores: stamps and their captions, both arms on the same rows and steps."""
-    return Config(train=Train(steps=300, batch_size=128, lr=1e-3))
+    return Config(
+        image=Tower(encoder="efficientnet-lite0", keep=1),
+        text=Tower(encoder="all-MiniLM-L6-v2", keep=1),
+        train=Train(steps=300, batch_size=128, lr=1e-3),
+    )
 
 
 def paper() -> Config:
