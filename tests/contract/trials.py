@@ -74,8 +74,8 @@ class Trials:
         return self._once(name, "resumed", lambda: self._cut_and_resumed(name))
 
     def alone(self, name: str) -> list[float]:
-        """Losses of a few steps without dropout, in this process."""
-        return self._once(name, "alone", lambda: few_losses(name, str(self.folder / "alone")))
+        """Losses and gradients of a few steps without dropout, in this process."""
+        return self._once(name, "alone", lambda: few_steps(name, str(self.folder / "alone")))
 
     def together(self, name: str, names: list[str]) -> list[list[float] | str]:
         """The same in two processes, by rank; all of `names` in one go, since processes take long to start."""
@@ -104,13 +104,14 @@ class Trials:
         return _trial(name, self.folder / "resumed")
 
 
-def few_losses(name: str, folder: str) -> list[float]:
-    """Losses of `FEW` steps of `tiny()` without dropout; other processes may take part."""
+def few_steps(name: str, folder: str) -> list[float]:
+    """Losses, then sizes of gradients, of `FEW` steps of `tiny()` without dropout; other processes may take part."""
     with _no_dropout():
         config = recipes.get(name).tiny().but(train__steps=FEW, train__log_every=1)
         run = Run.of(name, config, root=folder)
         recipes.get(name).run(config, run)
-    return [line["loss"] for line in run.metrics()]
+    lines = run.metrics()
+    return [line["loss"] for line in lines] + [line["grad_norm"] for line in lines]
 
 
 def _several(names: list[str], folder: str) -> dict[str, list[float] | str]:
@@ -118,7 +119,7 @@ def _several(names: list[str], folder: str) -> dict[str, list[float] | str]:
     found: dict[str, list[float] | str] = {}
     for name in names:
         try:
-            found[name] = few_losses(name, folder)
+            found[name] = few_steps(name, folder)
         except Exception:  # the other recipes' tests go on; this one shows the text
             found[name] = traceback.format_exc()
     return found
