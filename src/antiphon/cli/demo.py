@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from antiphon.cli.exhibit import Shown
 
 
@@ -65,21 +67,45 @@ def _print_tables(shown: Shown) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table(
-        "direction", "R@1", "R@5", "R@10", "median rank", "queries", "keys", title="Captions never trained on"
-    )
-    for way, found in shown.retrieval.items():
-        if found["n"] and not (way.startswith("speech") and "->speech" in way):
-            table.add_row(way, *_cells(found))
-    if shown.between_languages:  # one line for 56 directions: each is in the report
-        table.add_row("speech->speech (mean)", *_cells(shown.between_languages))
+    table = Table("direction", "R@1", "R@5", "R@10", "median rank", "queries", "keys", title="Unseen captions")
+    between = [way for way in shown.retrieval if way.startswith("speech") and "->speech" in way]
+    ways = sorted(set(shown.retrieval) - set(between), key=_order)
+    for before, way in zip([None, *ways], ways, strict=False):
+        if before and _order(before)[:2] != _order(way)[:2]:
+            table.add_section()
+        if shown.retrieval[way]["n"]:
+            table.add_row(way, *_cells(shown.retrieval[way]))
+    table.add_section()
+    if shown.between_languages:
+        table.add_row("speech->speech, mean", *_cells(shown.between_languages))
     table.add_row("chance, image->text", *_cells(shown.chance["image->text"]), style="dim")
     console.print(table)
-    table = Table("zero-shot, into folders", "accuracy", "balanced", "chance", "largest folder", "n")
+    if between:
+        console.print(_grid(between, shown))
+    table = Table("zero-shot", "accuracy", "balanced", "chance", "largest folder", "n", title="Into the top folders")
     for column, found in shown.zero_shot.items():
         shares = [f"{found[name]:.3f}" for name in ("accuracy", "balanced_accuracy", "chance", "majority")]
         table.add_row(column, *shares, f"{found['n']:.0f}")
     console.print(table)
+
+
+def _order(way: str) -> tuple[bool, str, str, str]:
+    """Pictures and words first, then speech, one signal to one signal at a time."""
+    source, _, target = way.partition("->")
+    signals = f"{source.split('_')[0]}->{target.split('_')[0]}"
+    return "speech" in way, signals, source, target
+
+
+def _grid(between: list[str], shown: Shown) -> Table:
+    """R@10 from the language of the row to that of the column."""
+    from rich.table import Table
+
+    languages = sorted({way.partition("->")[0].removeprefix("speech_") for way in between})
+    table = Table("R@10", *(f"->{language}" for language in languages), title="Speech to speech")
+    for source in languages:
+        cells = [shown.retrieval.get(f"speech_{source}->speech_{target}", {}).get("R@10") for target in languages]
+        table.add_row(source, *("" if cell is None else f"{cell:.2f}" for cell in cells))
+    return table
 
 
 def _cells(found: dict[str, Any]) -> list[str]:
