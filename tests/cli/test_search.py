@@ -24,7 +24,7 @@ def run(trained, here):
 def test_pictures_are_embedded_and_found(command, run, here):
     told = command("embed", "pictures", "--as", "image", "--space", "run/space", "--out", "run/index")
     assert told.out == "6 vectors of width 32 in run/index\n"
-    answer = command("search", "--image", "pictures/red_circle.png", "--space", "run", "--json", "--k", 3)
+    answer = command("search", "--image", "pictures/red_circle.png", "--space", "run", "--json", "-k", 3)
     hits = json.loads(answer.out)
     assert len(hits) == 3
     assert hits[0]["row"] == "red_circle"

@@ -108,6 +108,14 @@ def test_a_damaged_folder_is_told_in_one_line(space, tmp_path, name, harm):
     assert "\n" not in str(caught.value)
 
 
+def test_some_branches_only(space, tmp_path):
+    folder = space.save(tmp_path / "space")
+    (folder / "image/head.json").write_text("damaged")  # and not read
+    assert set(Space.load(folder, only=["text"]).branches) == {"text"}
+    with pytest.raises(SpaceError, match="no branch 'video': it has image, speech, text"):
+        Space.load(folder, only=["video"])
+
+
 def test_branches_share_one_width():
     encoder = open_encoder("text", "scratch-tiny")
     with pytest.raises(SpaceError, match="share one width"):

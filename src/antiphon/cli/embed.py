@@ -34,7 +34,7 @@ def embed(
         raise UserError(
             f"nothing to embed as {signal} in {', '.join(map(str, inputs))}: look at --as and at the endings"
         )
-    loaded = Space.load(space)
+    loaded = Space.load(space, only=[signal])
     with bar(f"embedding {signal}", len(items)) as advance:
         vectors = loaded.embed_column(signal, [item for _, item in items], batch_size=batch_size, progress=advance)
     entries = [Entry(row, signal, str(item)) for row, item in items]

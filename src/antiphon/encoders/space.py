@@ -168,8 +168,12 @@ class Space(nn.Module):
         return folder
 
     @classmethod
-    def load(cls, folder: str | Path) -> Space:
+    def load(cls, folder: str | Path, *, only: Sequence[str] | None = None) -> Space:
         """Read a space from a local folder, or from the hub by its id; nothing is unpickled.
+
+        Args:
+            folder: a `space` folder, or a hub id.
+            only: the branches to read; None reads all.
 
         Raises:
             SpaceError: no space there.
@@ -186,7 +190,11 @@ class Space(nn.Module):
             raise SpaceError(
                 f"{folder} is a space of format {described.get('format')}, this version reads format {FORMAT}"
             )
-        branches = {name: _load_branch(path / name) for name in described["branches"]}
+        strangers = sorted(set(only or ()) - set(described["branches"]))
+        if strangers:
+            raise SpaceError(f"{folder} has no branch {strangers[0]!r}: it has {', '.join(described['branches'])}")
+        wanted = [name for name in described["branches"] if only is None or name in only]
+        branches = {name: _load_branch(path / name) for name in wanted}
         return cls(branches, card=(path / "README.md").read_text(encoding="utf-8")).eval()
 
     def push_to_hub(self, repo: str, *, private: bool = False) -> str:
