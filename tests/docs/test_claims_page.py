@@ -1,0 +1,45 @@
+"""The page of claims shows what the cards say."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def _hook():
+    spec = importlib.util.spec_from_file_location("claims_hook", ROOT / "docs/_claims.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    return hook
+
+
+def _card(**changes):
+    card = {
+        "recipe": "toy", "claim": "A beats B.", "verdict": "holds", "metric": "test/R@10", "mean": 0.125, "low": 0.1,
+        "high": 0.15, "paper": {"arxiv": "2103.00020", "title": "CLIP"}, "seeds": [0, 1], "floor": [0.08, 0.08],
+        "values": {"better": [0.5, 0.6], "worse": [0.375, 0.475]}, "differences": [0.125, 0.125],
+        "arms": {"better": {"towers": "locked"}, "worse": {"towers": "scratch"}}, "differs": ["smaller"],
+        "seconds": 61.4, "commit": "abc", "versions": {"torch": "2"},
+    }  # fmt: skip
+    return card | changes
+
+
+def test_the_page_shows_the_cards(tmp_path):
+    (tmp_path / "toy.json").write_text(json.dumps([_card(), _card(claim="C beats D.", verdict="fails", mean=-0.25)]))
+    page = _hook().cards(tmp_path)
+    assert "### toy: holds" in page
+    assert "+0.125, 95 % interval [+0.100, +0.150]" in page
+    assert "| 1 | 0.600 | 0.475 | 0.080 | +0.125 |" in page
+    assert "### toy: fails" in page
+    assert "-0.250" in page
+    assert "differs from the paper: smaller" in page
+
+
+def test_without_cards_it_says_so(tmp_path):
+    assert _hook().cards(tmp_path) == "No claim is measured yet."
+
+
+def test_the_page_has_a_place_for_them():
+    assert "<!-- cards -->" in (ROOT / "docs/claims.md").read_text(encoding="utf-8")
+    assert "docs/_claims.py" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
