@@ -35,6 +35,6 @@ def _section(card: dict[str, Any]) -> str:
         f"([{card['paper']['title']}](https://arxiv.org/abs/{card['paper']['arxiv']})).\n\n"
         f"| seed | {arms['better']} | {arms['worse']} | chance | difference |\n|---|---|---|---|---|\n"
         + "\n".join(rows)
-        + f"\n\nMeasured in {card['seconds']:.0f} s of runs, commit {card['commit']}, torch {card['versions']['torch']}."
-        + f"{differs}"
+        + f"\n\nMeasured in {card['seconds']:.0f} s of runs, commit {card['commit']}, "
+        + f"torch {card['versions']['torch']}.{differs}"
     )
