@@ -24,8 +24,9 @@ from antiphon.config import Config as Settings
 from antiphon.data.augment.image import crop, flip
 from antiphon.data.cache import cache_folder
 from antiphon.data.collate import Collate as Columns
+from antiphon.data.opening import Rows, opened, seconds
 from antiphon.data.pairs import Pairs, directions, expand, signal_of, splits
-from antiphon.decode import BadInput, decode_image, probe_seconds
+from antiphon.decode import BadInput, decode_image
 from antiphon.encoders import Encoder
 from antiphon.encoders.features import FeatureCache, Features, encode_once, file_size
 from antiphon.encoders.heads import Head, HeadConfig
@@ -126,10 +127,6 @@ class Clip(ContrastiveLearner):
         return losses
 
 
-PIXELS = 256
-"""Longer side of pictures that are kept decoded while towers train on them."""
-Rows = dict[str, Sequence[dict[str, Any]]]
-"""Rows of every split, ready for the towers."""
 Places = list[tuple[dict[str, Any], str]]
 """Rows and columns that items belong to."""
 
@@ -170,21 +167,21 @@ def train(cfg: Config, run: Run) -> Trained:
         rows, looks = _encoded(cfg, data, columns, towers, run)
         inputs: dict[str, Encoder] = {name: Features(tower.width, signal=name) for name, tower in towers.items()}
     else:
-        rows, looks, inputs = _opened(data, columns, run), columns, towers
+        rows, looks, inputs = opened(data, columns, run), columns, towers
     features = time.perf_counter() - started
     learner = Clip(cfg, inputs)
     _prepare(learner, rows["train"], columns)
     choices = {signal: tuple(look for look in looks if signal_of(look) == signal) for signal in inputs}
     collate = Columns(inputs, keep=("label",), of=choices, seed=run.seed)
-    sizes = None if cfg.towers == "locked" else _seconds(data["train"], columns, run)
+    sizes = None if cfg.towers == "locked" else seconds(data["train"], columns, run)
     fit(learner, rows["train"], cfg.train, run, collate=collate, sizes=sizes, every=[Every(10, watch())])
     branches = {signal: Branch(towers[signal], branch.head) for signal, branch in branches_of(learner.branches).items()}
     space = Space(branches).eval()
     space.save(run.folder / "space")
     every = Columns({column: inputs[signal_of(column)] for column in columns}, keep=("label",))
     total = time.perf_counter() - started
-    seconds = {"features": features, "train": total - features, "total": total}
-    return Trained(learner.eval(), columns, data, rows, every, space, seconds)
+    took = {"features": features, "train": total - features, "total": total}
+    return Trained(learner.eval(), columns, data, rows, every, space, took)
 
 
 def watch() -> Callable[[Moment], None]:
@@ -272,34 +269,6 @@ def _encoded(
             for (row, column), item in zip(places, tokens, strict=True):
                 row[column + suffix] = item
     return rows, looks
-
-
-def _opened(data: dict[str, Dataset], columns: list[str], run: Run) -> Rows:
-    """The rows with their pictures decoded once, to `PIXELS` a side at most; other items are read when used."""
-    rows: Rows = {name: list(part.select_columns(["id", "label", *columns])) for name, part in data.items()}
-    pictures = [column for column in columns if signal_of(column) == "image"]
-    with bar("opening pictures", sum(map(len, rows.values())) * len(pictures)) as advance:
-        for row, column in [(row, column) for part in rows.values() for row in part for column in pictures]:
-            try:
-                row[column] = row[column] and decode_image(row[column], size=PIXELS)
-            except BadInput as error:
-                run.quarantine(column, row["id"], str(error))
-                row[column] = None
-            advance(1)
-    return rows
-
-
-def _seconds(rows: Dataset, columns: list[str], run: Run) -> list[float] | None:
-    """How long each row's longest recording lasts, by its header; None where no column holds recordings."""
-    heard = [column for column in columns if signal_of(column) in ("speech", "audio")]
-    seconds = [0.0] * len(rows)
-    for column in heard:
-        for at, item in enumerate(rows[column]):
-            try:
-                seconds[at] = max(seconds[at], 0.0 if item is None else probe_seconds(item))
-            except BadInput as error:
-                run.quarantine(column, rows[at]["id"], str(error))
-    return seconds if heard else None
 
 
 def _items(data: dict[str, Dataset], rows: Rows, columns: list[str], names: list[str]) -> tuple[Places, list[Any]]:
