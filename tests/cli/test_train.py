@@ -81,3 +81,13 @@ def test_every_wrong_key_is_named_at_once(command):
     assert answer.code == 1
     assert "train.step: unknown key" in answer.err
     assert "widht: unknown key" in answer.err
+
+
+def test_a_run_that_has_ended_is_told_and_not_run_again(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("train", "clip", "--preset", "tiny", "train.steps=2", "--json")
+    first = command(*words)
+    again = command(*words)
+    assert "has ended, its measures follow" in again.err
+    assert "has ended" not in first.err
+    assert again.out == first.out

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import typer
 
 from antiphon.config import Config
 from antiphon.errors import UserError
+
+if TYPE_CHECKING:
+    from antiphon.runs import Run
 
 
 def train(
@@ -38,6 +42,8 @@ def train(
     module = recipes.get(recipe)
     cfg = parse(preset_of(module, preset), settings or [], config)
     run = Run.of(recipe, cfg, seed=seed, root=runs)
+    if rank() == 0:
+        _tell_where(run)
     measures = run.result or module.run(cfg, run)
     if rank() != 0:
         return
@@ -47,6 +53,15 @@ def train(
     for name, value in measures.items():
         typer.echo(f"{name:<40} {value:.4g}")
     typer.echo(f"\nrun: {run.folder}")
+
+
+def _tell_where(run: Run) -> None:
+    """Say on standard error that this run has ended before, or goes on."""
+    saved = sorted((run.folder / "checkpoints").glob("step-*"))
+    if run.result is not None:
+        typer.echo(f"{run.folder}: has ended, its measures follow", err=True)
+    elif saved:
+        typer.echo(f"{run.folder}: going on from {saved[-1].name}", err=True)
 
 
 def preset_of(module: ModuleType, preset: str) -> Config:

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, ClapAudioM
 from antiphon.decode import decode_audio
 from antiphon.encoders import Encoder
 from antiphon.encoders.pooling import masked_mean
+from antiphon.errors import WrongValue
 from antiphon.types import Encoded, Padded, length_mask
 
 SHORTEST = 400
@@ -48,7 +49,7 @@ class WindowedAudio(Encoder):
                 value.requires_grad_(False)
         self.is_clap = self.model.config.model_type.startswith("clap")
         if not self.is_clap and self.model.config.model_type != "audio-spectrogram-transformer":
-            raise ValueError(f"{name} is a {self.model.config.model_type} model: wanted CLAP or AST")
+            raise WrongValue(f"{name} is a {self.model.config.model_type} model: wanted CLAP or AST")
         self.width = int(self.model.config.hidden_size)
         self.rate = int(self.extractor.sampling_rate)
         frames = self.extractor.nb_max_samples if self.is_clap else self.extractor.max_length * self.rate // 100

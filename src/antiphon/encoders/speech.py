@@ -25,6 +25,7 @@ from antiphon.encoders.logmel import whisper_logmel
 from antiphon.encoders.pooling import masked_mean
 from antiphon.encoders.waves import at_least, collate_waves, stacked_banks, standardised
 from antiphon.encoders.weights import read_ctranslate2, wheel_path, whisper_encoder_state
+from antiphon.errors import WrongValue
 from antiphon.types import Encoded, Padded, length_mask
 
 WAVE_MODELS = ("wav2vec2", "hubert", "wavlm", "wav2vec2-bert")
@@ -118,9 +119,9 @@ class WaveSpeech(Encoder):
         super().__init__()
         config = AutoConfig.from_pretrained(name)
         if config.model_type not in WAVE_MODELS:
-            raise ValueError(f"{name} is a {config.model_type} model: wanted {', '.join(WAVE_MODELS)}")
+            raise WrongValue(f"{name} is a {config.model_type} model: wanted {', '.join(WAVE_MODELS)}")
         if getattr(config, "add_adapter", False):
-            raise ValueError(f"{name} has an adapter behind its layers (add_adapter): wanted a model without")
+            raise WrongValue(f"{name} has an adapter behind its layers (add_adapter): wanted a model without")
         off = {"apply_spec_augment": False, "mask_time_prob": 0.0, "mask_feature_prob": 0.0}
         self.model = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32, **off)
         self.layers = _depth(layers, int(config.num_hidden_layers), name)
@@ -248,7 +249,7 @@ class MelSpeech(Encoder):
 
 def _depth(layers: int, depth: int, name: str | Path) -> int:
     if not 1 <= layers <= depth + 1:
-        raise ValueError(f"layers={layers}: {name} has {depth} layers and its input, so 1 to {depth + 1}")
+        raise WrongValue(f"layers={layers}: {name} has {depth} layers and its input, so 1 to {depth + 1}")
     return layers
 
 
@@ -256,7 +257,7 @@ def _standardises(name: str | Path) -> bool:
     try:
         return bool(AutoFeatureExtractor.from_pretrained(name).do_normalize)
     except OSError:
-        raise ValueError(
+        raise WrongValue(
             f"{name} has no preprocessor_config.json, which says whether clips are standardised: give standardise=..."
         ) from None
 
@@ -284,7 +285,7 @@ def _whisper_encoder(name: str | Path) -> WhisperEncoder:
         return encoder
     model = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
     if model.config.model_type != "whisper":
-        raise ValueError(f"{name} is a {model.config.model_type} model: wanted Whisper")
+        raise WrongValue(f"{name} is a {model.config.model_type} model: wanted Whisper")
     return model.encoder
 
 

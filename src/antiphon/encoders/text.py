@@ -18,6 +18,7 @@ from antiphon.encoders import Encoder
 from antiphon.encoders.blocks import Stack
 from antiphon.encoders.pooling import masked_mean
 from antiphon.encoders.weights import wheel_path
+from antiphon.errors import WrongValue
 from antiphon.types import Encoded, InputCut, Padded
 
 BYTES = 257  # the 256 bytes and a start token, whose id is 256
@@ -95,7 +96,7 @@ class TransformersText(Encoder):
             return min(limit, int(self.tokenizer.model_max_length))
         least = int(self.tokenizer.num_special_tokens_to_add()) + 1
         if not least <= asked <= limit:
-            raise ValueError(f"max_tokens={asked}: {name} takes {least} to {limit}")
+            raise WrongValue(f"max_tokens={asked}: {name} takes {least} to {limit}")
         return asked
 
 
@@ -104,7 +105,7 @@ def _text_model(source: str | Path) -> Any:
     whole = family.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
     model = getattr(whole, "text_model", whole)
     if model is not whole and model.config.model_type not in TOWERS:
-        raise ValueError(f"{source} holds a {model.config.model_type}: of models of two signals, {', '.join(TOWERS)}")
+        raise WrongValue(f"{source} holds a {model.config.model_type}: of models of two signals, {', '.join(TOWERS)}")
     # what makes a pooled vector is not used here: it would get no gradient, and many checkpoints lack it
     if getattr(model, "pooler", None) is not None:
         model.pooler = None

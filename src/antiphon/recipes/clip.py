@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 import torch
 from datasets import Dataset
 from PIL import Image
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from antiphon.config import Config as Settings
@@ -76,8 +77,8 @@ class Config(Settings):
     """Size of every tower under towers=scratch."""
     pairs: tuple[tuple[str, str], ...] = (("image", "text"),)
     """Signals to contrast; a row gives one of its columns of a signal, by chance, in each step."""
-    width: int = 256
-    temperature: float = 0.07  # section 2.5 of the paper: the start of a learned temperature
+    width: PositiveInt = 256
+    temperature: PositiveFloat = 0.07  # section 2.5 of the paper: the start of a learned temperature
     train: Train = Train()
 
 

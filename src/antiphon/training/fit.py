@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -40,28 +41,28 @@ Collate = Callable[[list[dict[str, Any]]], Batch]
 class Train(Config):
     """How parameters move."""
 
-    steps: int = 1000
-    batch_size: int = 128
+    steps: PositiveInt = 1000
+    batch_size: PositiveInt = 128
     """Rows of a step, over all processes."""
-    bucket: int = 50
+    bucket: NonNegativeInt = 50
     """Where the rows' sizes are known: so many batches' worth of shuffled rows are sorted by size before they are cut,
     which saves padding; 0 leaves them as they are."""
-    microbatch: int | None = None
+    microbatch: PositiveInt | None = None
     """Rows embedded at a time, with GradCache; None embeds the batch at once."""
-    lr: float = 3e-4
-    weight_decay: float = 0.01
+    lr: PositiveFloat = 3e-4
+    weight_decay: NonNegativeFloat = 0.01
     """On matrices only: not on biases, norms and scalars."""
     warmup: float = 0.05
     """Share of the steps."""
     schedule: Shape = "cosine"
-    clip_norm: float | None = 1.0
+    clip_norm: PositiveFloat | None = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
-    workers: int = 0
-    log_every: int = 10
-    save_every: int = 500
-    keep: int = 2
+    workers: NonNegativeInt = 0
+    log_every: PositiveInt = 10
+    save_every: PositiveInt = 500
+    keep: PositiveInt = 2
     """Checkpoints kept."""
-    patience: int = 5
+    patience: PositiveInt = 5
     """Steps in a row whose gradient is not finite (each is skipped and reported) before the run stops."""
     quarantine_share: float = 0.05
     """The run stops when more than this share of the items seen could not be decoded."""
@@ -200,6 +201,8 @@ class _Loop:
         """Move the parameters by one batch; gives the losses."""
         self._note_quarantine(batch)
         self.wrapped.train()
+        if world_size() > 1:  # else every process would draw the same dropout masks, and a resumed one others
+            torch.manual_seed((self.run.seed * self.cfg.steps + step) * world_size() + rank())
         warmup = round(self.cfg.warmup * self.cfg.steps)
         rate = rate_at(step, steps=self.cfg.steps, peak=self.cfg.lr, warmup=warmup, shape=self.cfg.schedule)
         for group in self.optimizer.param_groups:
