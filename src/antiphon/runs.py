@@ -100,6 +100,11 @@ class Run:
         with (self.folder / "quarantine.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"column": column, "row": row, "reason": reason}, ensure_ascii=False) + "\n")
 
+    def quarantined(self) -> set[tuple[str, str]]:
+        """Columns and rows of the inputs that were left out so far."""
+        path = self.folder / "quarantine.jsonl"
+        return {(line["column"], line["row"]) for line in read_jsonl(path)} if path.exists() else set()
+
     @property
     def result(self) -> Measures | None:
         """The measures of a run that has ended, else None."""

@@ -83,6 +83,16 @@ def test_a_bad_item_is_told_about_and_left_out(tmp_path):
         encode_once(encoder, items, FeatureCache(tmp_path / "other"))
 
 
+def test_bad_items_of_the_same_content_are_all_told_about(tmp_path):
+    items = [{"bytes": b"no picture", "path": None}] * 3
+    refused = []
+    found = encode_once(
+        ScratchImage("tiny"), items, FeatureCache(tmp_path), refused=lambda at, error: refused.append(at)
+    )
+    assert refused == [0, 1, 2]
+    assert found == [None] * 3
+
+
 def test_kept_segments_are_what_a_head_would_pool(tmp_path):
     encoder, clips = MelSpeech("tiny"), [row["speech"] for row in made.load(3)]
     kept = encode_once(encoder, clips, FeatureCache(tmp_path), keep=4)

@@ -102,6 +102,19 @@ def test_inputs_that_cannot_be_read_are_listed(tmp_path):
     assert measures["test/image->text/n"] > 0
 
 
+@pytest.mark.parametrize("towers", ["locked", "scratch"])
+def test_too_many_bad_inputs_stop_the_run(tmp_path, towers):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for at in range(20):
+        (folder / f"{at:02}.png").write_bytes(b"broken")
+        (folder / f"{at:02}.txt").write_text(f"caption {at}")
+    pairs = Pairs(source="folder", columns=("image", "text"), options={"folder": str(folder)})
+    cfg = _locked(data=pairs, pairs=(("image", "text"),), width=8, towers=towers)
+    with pytest.raises(UserError, match=r"20 of 40 inputs cannot be used.*quarantine\.jsonl"):
+        clip.run(cfg, Run.of("clip", cfg, root=tmp_path))
+
+
 def test_collapse_is_said_in_words():
     learner = _learner()
     with torch.no_grad():

@@ -168,16 +168,26 @@ def encode_once(
     missing = {key: at for at, key in reversed(list(enumerate(keys))) if key is not None and key not in cached}
     progress(len(items) - len(missing))
     order = sorted(missing.values(), key=lambda at: (size(items[at]) if size else 0, at))
+    bad: dict[str, BadInput] = {}
+
+    def refuse(place: int, error: BadInput) -> None:
+        if refused is None:
+            raise error
+        bad[str(keys[place])] = error
+
     for start in range(0, len(order), FLUSH):
         fresh: dict[str, Tensor] = {}
         for at in range(start, min(start + FLUSH, len(order)), batch_size):
             places = order[at : min(at + batch_size, start + FLUSH)]
             looks = {place: _look(items[place], str(keys[place]), view) for place in places}
-            for place, tokens in _encode(encoder, looks, keep, refused):
+            for place, tokens in _encode(encoder, looks, keep, refuse):
                 fresh[str(keys[place])] = tokens
             progress(len(places))
         cache.add(name, fresh)
         cached |= fresh
+    for place, key in enumerate(keys):
+        if refused is not None and key in bad:  # every item of this content, not the first alone
+            refused(place, bad[key])
     return [None if key is None else cached.get(key) for key in keys]
 
 
@@ -185,18 +195,16 @@ def _encode(
     encoder: Encoder,
     items: dict[int, Any],
     keep: int,
-    refused: Callable[[int, BadInput], None] | None,
+    refuse: Callable[[int, BadInput], None],
 ) -> Iterator[tuple[int, Tensor]]:
     try:
         batch = encoder.collate([item() for item in items.values()])
     except BadInput as error:
         if len(items) > 1:
             for place, item in items.items():
-                yield from _encode(encoder, {place: item}, keep, refused)
-        elif refused is None:
-            raise
+                yield from _encode(encoder, {place: item}, keep, refuse)
         else:
-            refused(next(iter(items)), error)
+            refuse(next(iter(items)), error)
         return
     encoded = encoder(batch)
     if keep:

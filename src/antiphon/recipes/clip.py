@@ -169,6 +169,7 @@ def train(cfg: Config, run: Run) -> Trained:
         inputs: dict[str, Encoder] = {name: Features(tower.width, signal=name) for name, tower in towers.items()}
     else:
         rows, looks, inputs = opened(data, columns, run), columns, towers
+    _stop_if_too_many_are_bad(cfg, run, sum(map(len, data.values())) * len(columns))
     features = time.perf_counter() - started
     learner = Clip(cfg, inputs)
     _prepare(learner, rows["train"], columns)
@@ -270,6 +271,15 @@ def _encoded(
             for (row, column), item in zip(places, tokens, strict=True):
                 row[column + suffix] = item
     return rows, looks
+
+
+def _stop_if_too_many_are_bad(cfg: Config, run: Run, items: int) -> None:
+    bad = len(run.quarantined())
+    if bad > max(3, cfg.train.quarantine_share * items):
+        raise UserError(
+            f"{bad} of {items} inputs cannot be used, more than train.quarantine_share={cfg.train.quarantine_share:g}: "
+            f"see {run.folder / 'quarantine.jsonl'}"
+        )
 
 
 def _items(data: dict[str, Dataset], rows: Rows, columns: list[str], names: list[str]) -> tuple[Places, list[Any]]:
