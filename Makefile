@@ -13,7 +13,7 @@ RECIPES  ?= $(basename $(filter-out __init__.py,$(notdir $(wildcard src/antiphon
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
-.PHONY: help demo test slow check format docs claims install clean
+.PHONY: help demo test slow check format docs claims bench install clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,9 @@ docs: $(VENV)/.docs ## build the pages into site/, strictly
 claims: install ## measure the recipes' claims, hours (RECIPES="clip")
 	for recipe in $(RECIPES); do $(BIN)/antiphon claims $$recipe $(ARGS) || exit 1; done
 
+bench: $(VENV)/.bench ## measure speed and memory side by side with peers, into benchmarks/results.json (ARGS="ROW")
+	$(BIN)/python -m benchmarks $(ARGS)
+
 install: $(VENV)/.run ## make .venv and install the package, once
 
 clean: ## remove .venv and everything built; runs/ and the cache of data stay
@@ -57,6 +60,11 @@ $(VENV)/.run: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.run
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.run
+	$(PIP) -e '.[bench]'
+	$(PIP) --no-deps open_clip_torch
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.run
