@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -22,46 +23,33 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from antiphon.config import Config as Settings
+from antiphon.data.augment.audio import speed
 from antiphon.data.augment.image import crop, flip
 from antiphon.data.cache import cache_folder
 from antiphon.data.collate import Collate as Columns
 from antiphon.data.opening import Rows, opened, seconds
 from antiphon.data.pairs import Pairs, directions, expand, signal_of, splits
-from antiphon.decode import BadInput, decode_image
+from antiphon.decode import decode_audio, decode_image
 from antiphon.encoders import Encoder
-from antiphon.encoders.features import FeatureCache, Features, encode_once, file_size
+from antiphon.encoders.features import FeatureCache, Features
 from antiphon.encoders.heads import Head, HeadConfig
 from antiphon.encoders.image import trimmed
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Branch, Space, branches_of
+from antiphon.encoders.towers import Tower, encode_columns
 from antiphon.errors import UserError
 from antiphon.evaluation.answers import answers
 from antiphon.evaluation.claims import Arm, Claim, Paper
 from antiphon.evaluation.collapse import CollapseWarning, CollapseWatch
 from antiphon.objectives.contrast import Scale, symmetric_contrast
 from antiphon.objectives.targets import same_label
-from antiphon.progress import bar
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Collate, Every, Moment, Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
+from antiphon.training.views import views_of
 from antiphon.types import Padded, Views
 
 PAPER = Paper("2103.00020", "Learning Transferable Visual Models From Natural Language Supervision")
-
-
-class Tower(Settings):
-    """One signal's encoder and head."""
-
-    encoder: str
-    layers: int = 1
-    """How many of the last hidden layers the encoder puts out (speech models)."""
-    trim: bool = False
-    """Cut silence from clips, white borders from pictures."""
-    keep: int = 0
-    """Locked towers: how many means of stretches of the tokens are cached; 0 keeps every token."""
-    views: int = 0
-    """Locked image towers: so many random crops and flips of each picture are cached and trained on too."""
-    head: HeadConfig = HeadConfig()
 
 
 class Config(Settings):
@@ -126,10 +114,6 @@ class Clip(ContrastiveLearner):
             scores = self.scales[f"{first}-{second}"](views[first][both] @ views[second][both].T)
             losses[f"{first}-{second}"] = symmetric_contrast(scores, same_label(views["label"][both]))
         return losses
-
-
-Places = list[tuple[dict[str, Any], str]]
-"""Rows and columns that items belong to."""
 
 
 @dataclass(frozen=True)
@@ -212,14 +196,9 @@ def watch() -> Callable[[Moment], None]:
     return look
 
 
-@torch.inference_mode()
 def vectors(trained: Trained, split: str) -> Views:
     """Views of every column of a whole split, as `Clip.embed` gives them."""
-    rows, parts = trained.rows[split], []
-    for start in range(0, len(rows), 64):
-        batch = trained.collate([rows[at] for at in range(start, min(start + 64, len(rows)))])
-        parts.append(trained.learner.embed(batch))
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return views_of(trained.learner, trained.rows[split], trained.collate)
 
 
 def between(views: Views, source: str, target: str) -> Measures:
@@ -243,33 +222,22 @@ def _open(cfg: Config, signal: str) -> Encoder:
     tower = _tower(cfg, signal)
     if cfg.towers == "scratch":
         return open_encoder(signal, f"scratch-{cfg.scratch}")
-    return open_encoder(signal, tower.encoder, layers=tower.layers, trim=tower.trim)
+    return tower.open(signal)
 
 
 def _encoded(
     cfg: Config, data: dict[str, Dataset], columns: list[str], towers: dict[str, Encoder], run: Run
 ) -> tuple[Rows, list[str]]:
-    """The rows with their columns replaced by the frozen towers' tokens; and the columns with the further views."""
-    bare = {name: part.select_columns(["id", "label"]) for name, part in data.items()}
-    rows: Rows = {name: list(part) for name, part in bare.items()}
+    """The rows with their columns replaced by the frozen towers' tokens; and the columns with the further looks."""
+    rows: Rows = {name: list(part.select_columns(["id", "label"])) for name, part in data.items()}
     cache, looks = FeatureCache(cache_folder() / "features"), []
     for signal, encoder in towers.items():
         tower, own = _tower(cfg, signal), [column for column in columns if signal_of(column) == signal]
-        for number in range(1 + tower.views):
-            suffix = f"_view{number}" if number else ""
-            looks += [column + suffix for column in own]
-            places, items = _items(data, rows, own, ["train"] if number else list(data))
-
-            def refused(at: int, error: BadInput, places: Places = places) -> None:
-                run.quarantine(places[at][1], places[at][0]["id"], str(error))
-
-            with bar(f"encoding {signal}{suffix}", len(items)) as advance:
-                view = (f"crop {number}", crop_and_flip) if number else None
-                tokens = encode_once(
-                    encoder, items, cache, keep=tower.keep, view=view, size=file_size, progress=advance, refused=refused
-                )  # fmt: skip
-            for (row, column), item in zip(places, tokens, strict=True):
-                row[column + suffix] = item
+        encode = partial(encode_columns, rows, columns=own, encoder=encoder, cache=cache, keep=tower.keep)
+        looks += encode(data, refused=run.quarantine)
+        for number in range(1, 1 + tower.views):
+            look = (f"view{number}", LOOKS[signal])
+            looks += encode({"train": data["train"]}, look=look, refused=run.quarantine)
     return rows, looks
 
 
@@ -282,15 +250,18 @@ def _stop_if_too_many_are_bad(cfg: Config, run: Run, items: int) -> None:
         )
 
 
-def _items(data: dict[str, Dataset], rows: Rows, columns: list[str], names: list[str]) -> tuple[Places, list[Any]]:
-    """Every item of these columns and splits, and where it belongs."""
-    places = [(row, column) for name in names for column in columns for row in rows[name]]
-    return places, [item for name in names for column in columns for item in data[name][column]]
-
-
 def crop_and_flip(item: Any, generator: torch.Generator) -> Image.Image:
     """A random part (60 to 100 % of the area) of a picture's inside, turned left to right half of the time."""
     return flip(crop(trimmed(decode_image(item)), generator, size=256, scale=(0.6, 1.0)), generator)
+
+
+def faster_or_slower(item: Any, generator: torch.Generator) -> Tensor:
+    """A recording at 85 to 115 % of its speed, pitch and all: another speaker, nearly."""
+    return speed(decode_audio(item), generator, low=0.85, high=1.15)
+
+
+LOOKS = {"image": crop_and_flip, "speech": faster_or_slower}
+"""What `Tower.views` trains on beside the items themselves."""
 
 
 def _prepare(learner: Clip, rows: Sequence[dict[str, Any]], columns: list[str]) -> None:
