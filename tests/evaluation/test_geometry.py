@@ -8,7 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from antiphon.evaluation.geometry import alignment, effective_rank, modality_gap, project_2d, uniformity
+from antiphon.evaluation.geometry import (
+    alignment,
+    effective_rank,
+    modality_gap,
+    project_2d,
+    similarity_correlation,
+    uniformity,
+)
 
 few = settings(max_examples=25, derandomize=True, deadline=None)
 
@@ -93,3 +100,22 @@ def test_errors():
         effective_rank(torch.zeros(0, 3))
     with pytest.raises(ValueError, match=r"width two, got \(4, 1\)"):
         project_2d(torch.ones(4, 1))
+
+
+def test_similarity_correlation_ranks_the_cosines_of_all_pairs():
+    left = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
+    turned = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(1)))[0]
+    assert similarity_correlation(left, 3 * left @ turned) == pytest.approx(1.0)  # turning and scaling change no cosine
+    right = torch.randn(12, 4, generator=torch.Generator().manual_seed(2))
+    pairs = [(i, j) for i in range(12) for j in range(i + 1, 12)]
+    cosines = [[float(torch.cosine_similarity(side[i], side[j], dim=0)) for i, j in pairs] for side in (left, right)]
+    ranks = [torch.tensor(line).argsort().argsort().double() for line in cosines]
+    wanted = float(torch.corrcoef(torch.stack(ranks))[0, 1])
+    assert similarity_correlation(left, right) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_similarity_correlation_of_nothing_to_rank():
+    with pytest.raises(ValueError, match="equally similar"):
+        similarity_correlation(torch.ones(4, 2), torch.randn(4, 2))
+    with pytest.raises(ValueError, match="the same three or more"):
+        similarity_correlation(torch.randn(4, 2), torch.randn(3, 2))

@@ -15,6 +15,8 @@ from antiphon.encoders import Encoder
 from antiphon.encoders.features import FeatureCache, View, encode_once, file_size
 from antiphon.encoders.heads import HeadConfig
 from antiphon.encoders.open import open_encoder
+from antiphon.encoders.space import Branch
+from antiphon.errors import UserError
 from antiphon.progress import bar
 
 
@@ -35,6 +37,42 @@ class Tower(Config):
     def open(self, signal: str) -> Encoder:
         """The encoder, as `open_encoder` opens it."""
         return open_encoder(signal, self.encoder, layers=self.layers, trim=self.trim)
+
+
+class Towers(Config):
+    """The tower of each signal; a recipe opens those that its columns name."""
+
+    image: Tower = Tower(encoder="efficientnet-lite0", keep=1)
+    text: Tower = Tower(encoder="all-MiniLM-L6-v2", keep=1)
+    speech: Tower = Tower(encoder="whisper-tiny.en", layers=4, trim=True, keep=4)
+    audio: Tower = Tower(encoder="scratch-tiny")
+
+    def of(self, signal: str) -> Tower:
+        """The tower of a signal.
+
+        Raises:
+            UserError: there is none.
+        """
+        if signal not in type(self).model_fields:
+            raise UserError(f"no tower for {signal!r} columns: there are {', '.join(type(self).model_fields)}")
+        tower: Tower = getattr(self, signal)
+        return tower
+
+
+def prepare_heads(
+    branches: Mapping[str, Branch], rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]
+) -> None:
+    """Give heads that measure their training rows (`Head.prepare`) every item of their signal's columns.
+
+    Args:
+        branches: by signal.
+        rows: of training, never of dev or test.
+        columns: column to signal.
+    """
+    for signal, branch in branches.items():
+        if branch.head.needs_rows:
+            batch = branch.encoder.collate([row[name] for name in columns if columns[name] == signal for row in rows])
+            branch.head.prepare(branch.head.pool(branch.encoder(batch[batch.present])))
 
 
 def encode_columns(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
+from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -74,6 +75,23 @@ def effective_rank(vectors_ND: Float[Tensor, "n d"], *, centred: bool = False) -
 def modality_gap(left_ND: Float[Tensor, "n d"], right_MD: Float[Tensor, "m d"]) -> float:
     """The distance between the centroids of two modalities, 0 to 2 (Liang et al. 2022, arXiv 2203.02053)."""
     return float((_unit(left_ND).mean(0) - _unit(right_MD).mean(0)).norm())
+
+
+def similarity_correlation(left_ND: Float[Tensor, "n d"], right_NE: Float[Tensor, "n e"]) -> float:
+    """Whether what is near in one space is so in the other: Spearman's rank correlation of all pairs' cosines, -1 to 1.
+
+    0 where the spaces have nothing in common (representational similarity analysis, Kriegeskorte et al. 2008).
+
+    Raises:
+        ValueError: fewer than three rows, another number of rows on each side, or cosines that are all alike.
+    """
+    if len(left_ND) != len(right_NE) or len(left_ND) < 3:
+        raise ValueError(f"{len(left_ND)} and {len(right_NE)} rows: wanted the same three or more on both sides")
+    above = torch.triu_indices(len(left_ND), len(left_ND), offset=1).unbind()
+    left, right = ((_unit(side) @ _unit(side).T)[above].cpu().numpy() for side in (left_ND, right_NE))
+    if left.std() == 0 or right.std() == 0:
+        raise ValueError("similarity_correlation: all pairs of rows are equally similar, so there is nothing to rank")
+    return float(spearmanr(left, right).statistic)
 
 
 def project_2d(vectors_ND: Float[Tensor, "n d"]) -> Float[Tensor, "n 2"]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
@@ -36,7 +36,7 @@ from antiphon.encoders.heads import Head, HeadConfig
 from antiphon.encoders.image import trimmed
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Branch, Space, branches_of
-from antiphon.encoders.towers import Tower, encode_columns
+from antiphon.encoders.towers import Tower, encode_columns, prepare_heads
 from antiphon.errors import UserError
 from antiphon.evaluation.answers import answers
 from antiphon.evaluation.claims import Arm, Claim, Paper
@@ -156,7 +156,7 @@ def train(cfg: Config, run: Run) -> Trained:
     _stop_if_too_many_are_bad(cfg, run, sum(map(len, data.values())) * len(columns))
     features = time.perf_counter() - started
     learner = Clip(cfg, inputs)
-    _prepare(learner, rows["train"], columns)
+    prepare_heads(branches_of(learner.branches), rows["train"], {column: signal_of(column) for column in columns})
     choices = {signal: tuple(look for look in looks if signal_of(look) == signal) for signal in inputs}
     collate = Columns(inputs, keep=("label",), of=choices, seed=run.seed)
     sizes = None if cfg.towers == "locked" else seconds(data["train"], columns, run)
@@ -262,14 +262,6 @@ def faster_or_slower(item: Any, generator: torch.Generator) -> Tensor:
 
 LOOKS = {"image": crop_and_flip, "speech": faster_or_slower}
 """What `Tower.views` trains on beside the items themselves."""
-
-
-def _prepare(learner: Clip, rows: Sequence[dict[str, Any]], columns: list[str]) -> None:
-    """Give heads that measure their training rows what they need, from every column of their signal."""
-    for signal, branch in branches_of(learner.branches).items():
-        if branch.head.needs_rows:
-            batch = branch.encoder.collate([row[c] for c in columns if signal_of(c) == signal for row in rows])
-            branch.head.prepare(branch.head.pool(branch.encoder(batch[batch.present])))
 
 
 def tiny() -> Config:

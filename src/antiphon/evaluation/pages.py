@@ -1,0 +1,119 @@
+"""Pages of recipes in Markdown, from what stands in the recipe and in its measured cards: no number is typed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from markupsafe import Markup
+
+from antiphon.evaluation.claims import differences_from_paper
+from antiphon.evaluation.report.charts import ticks
+from antiphon.runs import Measures
+
+Card = dict[str, Any]
+"""A measured claim, as `claims.read_cards` reads it."""
+
+
+def recipe_page(name: str, module: ModuleType, cards: Sequence[Card]) -> str:
+    """What the method is, how to run it, its settings, what was measured, and where it differs from the paper.
+
+    Args:
+        name: of the recipe.
+        module: its docstring says what it is.
+        cards: its measured claims; claims without a card are said to be not measured.
+    """
+    summary, _, rest = (module.__doc__ or "").partition("\n")
+    measured = {card["claim"]: card for card in cards}
+    claims = [
+        card_section(measured[claim.text]) if claim.text in measured else f"### Not measured\n\n{claim.text}"
+        for claim in module.CLAIMS
+    ]
+    differs = differences_from_paper(Path(str(module.__file__)).read_text(encoding="utf-8"))
+    return "\n\n".join(
+        [
+            f"# {name}",
+            summary,
+            f"Paper: [{module.PAPER.title}](https://arxiv.org/abs/{module.PAPER.arxiv}).",
+            rest.strip("\n"),
+            "## Run it",
+            f"```sh\nantiphon train {name} --preset laptop  # the setting of its claims\n{_own_rows(name, module)}"
+            f"antiphon show {name}  # every setting\nantiphon claims {name}  # measure the claims again\n```",
+            "## Claims",
+            *claims,
+            *(["## Where it differs from the paper", "\n".join(f"- {line}" for line in differs)] if differs else []),
+            "## Settings of the claims",
+            f"```yaml\n{module.laptop().to_yaml().strip()}\n```",
+        ]
+    )
+
+
+def _own_rows(name: str, module: ModuleType) -> str:
+    columns = getattr(getattr(module.laptop(), "data", None), "columns", ())
+    if not columns:
+        return ""
+    words = f"data.source=folder data.options.folder=my/files data.columns=[{','.join(columns)}]"
+    return f"antiphon train {name} {words}  # your own rows\n"
+
+
+def card_section(card: Card) -> str:
+    """One measured claim: verdict, interval, a picture of all seeds, and the table of them."""
+    rows = [
+        f"| {seed} | {better:.3f} | {worse:.3f} | {floor:.3f} | {difference:+.3f} |"
+        for seed, better, worse, floor, difference in zip(
+            card["seeds"], *card["values"].values(), card["floor"], card["differences"], strict=True
+        )
+    ]
+    arms = {side: arm_name(arm) for side, arm in card["arms"].items()}
+    return (
+        f"### {card['verdict'].capitalize()}\n\n{card['claim']}\n\n"
+        f"{card['metric']}: {card['mean']:+.3f}, 95 % interval [{card['low']:+.3f}, {card['high']:+.3f}].\n\n"
+        f"{dots(card)}\n\n"
+        f"| seed | {arms['better']} | {arms['worse']} | floor | difference |\n|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + f"\n\n{card['seconds']:.0f} s of runs, commit {card['commit']}, torch {card['versions']['torch']}."
+    )
+
+
+def arm_name(arm: Measures | dict[str, Any]) -> str:
+    """An arm by what it changes: `weighting=identity, train.steps=100`; "as it stands" where it changes nothing."""
+    return ", ".join(f"{key.replace('__', '.')}={value}" for key, value in arm.items()) or "as it stands"
+
+
+def dots(card: Card) -> Markup:
+    """Every seed of both arms and of the floor along one axis, pairs joined by a line."""
+    width, left, right, row = 640, 250, 20, 26
+    sides = [arm_name(card["arms"]["better"]), arm_name(card["arms"]["worse"]), "floor"]
+    values = [card["values"]["better"], card["values"]["worse"], card["floor"]]
+    marks = ticks(min(min(line) for line in values), max(max(line) for line in values))
+
+    def across(value: float) -> float:
+        return round(left + (value - marks[0]) / (marks[-1] - marks[0]) * (width - left - right), 1)
+
+    rule = Markup(
+        '<line x1="{0}" x2="{0}" y1="8" y2="{1}" stroke="currentColor" stroke-opacity="0.15"/>'
+        '<text x="{0}" y="{2}" text-anchor="middle">{3}</text>'
+    )
+    drawn = [rule.format(across(tick), 3 * row, 3 * row + 18, f"{tick:g}") for tick in marks]
+    for better, worse in zip(*values[:2], strict=True):
+        drawn.append(
+            Markup('<line x1="{}" y1="{}" x2="{}" y2="{}" stroke="currentColor" stroke-opacity="0.4"/>').format(
+                across(better), row - 6, across(worse), 2 * row - 6
+            )
+        )
+    for at, (side, line) in enumerate(zip(sides, values, strict=True), start=1):
+        y = at * row - 6
+        drawn.append(Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(left - 16, y + 4, side[:40]))
+        fill = ("#2a78d6", "#eb6834", "#888888")[at - 1]
+        drawn += [
+            Markup('<circle cx="{}" cy="{}" r="5" fill="{}" fill-opacity="0.8"><title>{}: {}</title></circle>').format(
+                across(value), y, fill, side, f"{value:.4f}"
+            )
+            for value in line
+        ]
+    return Markup(
+        '<svg viewBox="0 0 {0} {1}" style="max-width:{0}px" font-size="12" fill="currentColor" role="img" '
+        'aria-label="{2}: {3}">{4}</svg>'
+    ).format(width, 3 * row + 26, card["metric"], card["claim"], Markup("").join(drawn))

@@ -1,0 +1,45 @@
+"""Pages of recipes say what their cards say, and nothing where nothing was measured."""
+
+import re
+
+from antiphon import recipes
+from antiphon.evaluation.pages import arm_name, card_section, dots, recipe_page
+
+CARD = {
+    "claim": "A <fast> arm beats a slow one.", "verdict": "undecided", "metric": "test/R@1", "seeds": [0, 1],
+    "arms": {"better": {"train__steps": 5}, "worse": {}}, "values": {"better": [0.5, 0.25], "worse": [0.4, 0.3]},
+    "floor": [0.1, 0.1], "differences": [0.1, -0.05], "mean": 0.025, "low": -0.9, "high": 0.95, "seconds": 3.2,
+    "commit": "abc", "versions": {"torch": "2"},
+}  # fmt: skip
+
+
+def test_a_card_is_told_whole():
+    section = card_section(CARD)
+    assert section.startswith("### Undecided\n\nA <fast> arm beats a slow one.")
+    assert "+0.025, 95 % interval [-0.900, +0.950]" in section
+    assert "| 1 | 0.250 | 0.300 | 0.100 | -0.050 |" in section
+    assert "| seed | train.steps=5 | as it stands | floor | difference |" in section
+
+
+def test_the_picture_has_a_dot_for_every_value_and_is_escaped():
+    drawn = str(dots(CARD))
+    titles = re.findall(r"<title>([^<]*)</title>", drawn)
+    assert titles == [
+        *("train.steps=5: 0.5000", "train.steps=5: 0.2500"),
+        *("as it stands: 0.4000", "as it stands: 0.3000"),
+        *("floor: 0.1000", "floor: 0.1000"),
+    ]
+    assert "A &lt;fast&gt; arm" in drawn
+    across = [float(x) for x in re.findall(r'<circle cx="([\d.]+)"', drawn)]
+    assert across[0] > across[2] > across[3] > across[1] > across[4]
+
+
+def test_claims_without_a_card_are_said_to_be_not_measured():
+    page = recipe_page("clip", recipes.get("clip"), [])
+    assert "### Not measured\n\nLocked pretrained towers" in page
+    assert "data.columns=[image,text]" in page
+    assert "the paper has one pair of signals" in page
+
+
+def test_names_of_arms():
+    assert arm_name({"a__b": 1, "c": "x"}) == "a.b=1, c=x"
