@@ -89,7 +89,7 @@ def similarity_correlation(left_ND: Float[Tensor, "n d"], right_NE: Float[Tensor
         raise ValueError(f"{len(left_ND)} and {len(right_NE)} rows: wanted the same three or more on both sides")
     above = torch.triu_indices(len(left_ND), len(left_ND), offset=1).unbind()
     left, right = ((_unit(side) @ _unit(side).T)[above].cpu().numpy() for side in (left_ND, right_NE))
-    if left.std() == 0 or right.std() == 0:
+    if min(left.std(), right.std()) < 1e-12:  # rounding is no rank
         raise ValueError("similarity_correlation: all pairs of rows are equally similar, so there is nothing to rank")
     return float(spearmanr(left, right).statistic)
 
