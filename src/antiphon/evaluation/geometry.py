@@ -77,7 +77,7 @@ def modality_gap(left_ND: Float[Tensor, "n d"], right_MD: Float[Tensor, "m d"]) 
     return float((_unit(left_ND).mean(0) - _unit(right_MD).mean(0)).norm())
 
 
-def similarity_correlation(left_ND: Float[Tensor, "n d"], right_NE: Float[Tensor, "n e"]) -> float:
+def similarity_correlation(left_ND: Float[Tensor, "n d"], right_ME: Float[Tensor, "m e"]) -> float:
     """Whether what is near in one space is so in the other: Spearman's rank correlation of all pairs' cosines, -1 to 1.
 
     0 where the spaces have nothing in common (representational similarity analysis, Kriegeskorte et al. 2008).
@@ -85,10 +85,10 @@ def similarity_correlation(left_ND: Float[Tensor, "n d"], right_NE: Float[Tensor
     Raises:
         ValueError: fewer than three rows, another number of rows on each side, or cosines that are all alike.
     """
-    if len(left_ND) != len(right_NE) or len(left_ND) < 3:
-        raise ValueError(f"{len(left_ND)} and {len(right_NE)} rows: wanted the same three or more on both sides")
+    if len(left_ND) != len(right_ME) or len(left_ND) < 3:
+        raise ValueError(f"{len(left_ND)} and {len(right_ME)} rows: wanted the same three or more on both sides")
     above = torch.triu_indices(len(left_ND), len(left_ND), offset=1).unbind()
-    left, right = ((_unit(side) @ _unit(side).T)[above].cpu().numpy() for side in (left_ND, right_NE))
+    left, right = ((_unit(side) @ _unit(side).T)[above].cpu().numpy() for side in (left_ND, right_ME))
     if min(left.std(), right.std()) < 1e-12:  # rounding is no rank
         raise ValueError("similarity_correlation: all pairs of rows are equally similar, so there is nothing to rank")
     return float(spearmanr(left, right).statistic)
