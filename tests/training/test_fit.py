@@ -12,6 +12,7 @@ from antiphon.config import Config
 from antiphon.errors import Stopped
 from antiphon.runs import Run, RunError
 from antiphon.training import checkpoint
+from antiphon.training.feeding import FeedError
 from antiphon.training.fit import Every, Train, TrainingError, fit
 from tests.processes import run_in_processes
 from tests.training.toy import Toy, collate, rows
@@ -151,7 +152,7 @@ def test_one_bad_row_costs_its_steps_only(tmp_path):
 
 
 def test_no_rows_is_an_error(tmp_path):
-    with pytest.raises(TrainingError, match="no rows to train on"):
+    with pytest.raises(FeedError, match="no rows to train on"):
         _fit(tmp_path, data=[])
 
 
