@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import random
 import re
@@ -181,7 +182,7 @@ def _state(checkpoint: Path) -> dict[str, Any]:
 
 
 def _has_score(state: dict[str, Any]) -> bool:
-    return state.get("score") is not None
+    return state.get("score") is not None and math.isfinite(state["score"])
 
 
 def _average(checkpoint: Path) -> dict[str, Tensor]:
