@@ -224,14 +224,20 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 def _append(path: Path, line: Mapping[str, Any]) -> None:
     """Add a line, in one write; what a crash left of a line before it is cut off."""
-    with path.open("a+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size:
-            file.seek(size - 1)
-            if file.read(1) != b"\n":
-                file.seek(0)
-                file.truncate(file.read().rfind(b"\n") + 1)
-        file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+    try:
+        with path.open("a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size:
+                file.seek(size - 1)
+                if file.read(1) != b"\n":
+                    file.seek(0)
+                    file.truncate(file.read().rfind(b"\n") + 1)
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror}): mend that, and the same command goes on from the last "
+            "checkpoint"
+        ) from None
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -16,13 +16,12 @@ from antiphon.data.sampling import batches
 from antiphon.data.shards import write_shards
 from antiphon.data.streaming import Stream
 from antiphon.errors import Stopped
-from antiphon.objectives.negatives import MemoryQueue
 from antiphon.runs import Run, RunError, read_jsonl
 from antiphon.training import checkpoint
 from antiphon.training.feeding import FeedError
 from antiphon.training.fit import Every, Train, TrainingError, fit
 from tests.processes import run_in_processes
-from tests.training.toy import Toy, collate, rows
+from tests.training.toy import Remembering, Toy, collate, rows
 
 TRAIN = Train(steps=14, batch_size=8, lr=1e-2, save_every=4, log_every=1, weight_decay=0.1)
 
@@ -39,23 +38,6 @@ def _fit(folder, *, train=TRAIN, dropout=0.3, every=(), data=None, seed=0, score
     learner = Toy(dropout=dropout)
     fit(learner, rows() if data is None else data, train, run, collate=collate(), every=every, score=score)
     return learner, run
-
-
-class Remembering(Toy):
-    """A learner with a queue of its last views, and batch statistics."""
-
-    def __init__(self):
-        super().__init__()
-        self.norm = torch.nn.BatchNorm1d(4)
-        self.queue = MemoryQueue(16, 4)
-
-    def embed(self, batch):
-        views = super().embed(batch)
-        return {**views, "left": self.norm(views["left"])}
-
-    def losses(self, views):
-        self.queue.push(torch.nn.functional.normalize(views["right"].detach(), dim=1))
-        return super().losses(views)
 
 
 def _state(learner):

@@ -32,7 +32,8 @@ from torch.optim import Optimizer
 from antiphon.errors import UserError
 
 _NAME = re.compile(r"step-(\d{8})")
-_NEEDED = {"model.safetensors", "optimizer.safetensors", "generators.safetensors", "state.json"}
+_STATE = ("model", "optimizer", "generators")
+_NEEDED = {*(f"{name}.safetensors" for name in _STATE), "state.json"}
 
 
 class TornCheckpoint(UserWarning):
@@ -119,7 +120,7 @@ def load_best(folder: Path, model: nn.Module) -> Path:
     found = best(folder)
     if found is None:
         raise CheckpointError(f"{folder}: no whole checkpoint with a score: give fit a score and train.score_every")
-    _put_weights(found, model, load_file(found / "model.safetensors"))
+    _put_weights(found, model, _read(found, "model.safetensors"))
     averages = _average(found)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -132,15 +133,16 @@ def load(checkpoint: Path, model: nn.Module, optimizer: Optimizer) -> tuple[dict
     """Put a checkpoint's state into model, optimizer and every generator; gives the loop's own state and the average.
 
     Raises:
-        CheckpointError: the model or the optimizer is of another shape.
+        CheckpointError: the model or the optimizer is of another shape, or a file is no safetensors file.
     """
-    _put_weights(checkpoint, model, load_file(checkpoint / "model.safetensors"))
+    weights, moments, generators = (_read(checkpoint, f"{name}.safetensors") for name in _STATE)
+    _put_weights(checkpoint, model, weights)
     state = _state(checkpoint)
     try:
-        _restore_optimizer(optimizer, load_file(checkpoint / "optimizer.safetensors"), state.pop("optimizer"))
+        _restore_optimizer(optimizer, moments, state.pop("optimizer"))
     except ValueError as error:
         raise CheckpointError(f"{checkpoint}: does not fit this learner's optimizer ({error})") from None
-    _restore_generators(load_file(checkpoint / "generators.safetensors"), state.pop("python"))
+    _restore_generators(generators, state.pop("python"))
     return state, _average(checkpoint)
 
 
@@ -186,8 +188,14 @@ def _has_score(state: dict[str, Any]) -> bool:
 
 
 def _average(checkpoint: Path) -> dict[str, Tensor]:
-    path = checkpoint / "ema.safetensors"
-    return load_file(path) if path.exists() else {}
+    return _read(checkpoint, "ema.safetensors") if (checkpoint / "ema.safetensors").exists() else {}
+
+
+def _read(checkpoint: Path, name: str) -> dict[str, Tensor]:
+    try:
+        return load_file(checkpoint / name)
+    except SafetensorError as error:
+        raise CheckpointError(f"{checkpoint / name}: not a safetensors file ({error}): delete the checkpoint") from None
 
 
 def _put_weights(checkpoint: Path, model: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -211,12 +211,13 @@ def worker_faults_in_words() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if killed := _KILLED.search(str(error)):
+        said = f"{error.__cause__} {error}"  # torch tells the signal in the cause
+        if killed := _KILLED.search(said):
             how = killed[2].strip().replace("is killed", "was killed")
             raise FeedError(
                 f"data worker {killed[1]} {how} (out of memory? then lower train.workers or train.batch_size): {again}"
             ) from error
-        if hung := _HUNG.search(str(error)):
+        if hung := _HUNG.search(said):
             raise FeedError(
                 f"a data worker gave nothing for {float(hung[1]):g} s (train.worker_timeout): look at what it reads "
                 f"(a network disk?), or allow more: {again}"

@@ -154,6 +154,8 @@ class _Loop:
         """Load the newest whole checkpoint; gives the number of steps done."""
         found = checkpoint.newest(self.folder)
         if found is None:
+            if rank() == 0:
+                self.run.rewind(0)
             return 0
         state, average = checkpoint.load(found, self.learner, self.optimizer)
         if self.average is not None:
