@@ -19,7 +19,7 @@ from antiphon.data.streaming import Stream
 from antiphon.runs import Run
 from antiphon.training import checkpoint
 from antiphon.training.fit import Every, Train, fit
-from tests.training.toy import Remembering, collate, rows
+from tests.training.toy import Remembering, Toy, collate, rows
 
 STEPS = 24
 COUNT = 60
@@ -51,6 +51,7 @@ def train(
     pause_at: int | None = None,
     bad: dict[int, str] | None = None,
     shards: Path | None = None,
+    plain: bool = False,
     **settings,
 ) -> None:
     """Train in `folder`, until the end or a fault.
@@ -64,6 +65,7 @@ def train(
         pause_at: after this step, write `paused` into the folder and wait for a file `go`.
         bad: rows by number that are "nan", or that "kill" or "hang" the process that collates them, the first time.
         shards: where a stream reads; written where absent.
+        plain: without dropout, batch statistics and queue, so that two processes can equal one.
         settings: of `Train`.
     """
     torch.set_num_threads(1)
@@ -73,7 +75,8 @@ def train(
     every = [Every(1, lambda moment: _fault(moment.step, folder, die_at, die_after, pause_at))]
     made = [{"id": f"r{at}", "number": at, "bad": (bad or {}).get(at)} for at in range(COUNT)]
     data = made if not kind.startswith("stream") else _stream(made, shards or folder.with_name(f"{folder.name}-shards"))
-    fit(Remembering(dropout=0.3), data, config.train, run, collate=_Numbers(folder), every=every)
+    learner = Toy() if plain else Remembering(dropout=0.3)
+    fit(learner, data, config.train, run, collate=_Numbers(folder), every=every)
 
 
 def sums(folder: Path) -> str:

@@ -9,6 +9,7 @@ import warnings
 
 import pytest
 import torch
+from accelerate import Accelerator, DistributedType
 from safetensors.torch import load_file
 
 from antiphon.config import Config
@@ -196,6 +197,13 @@ def test_steps_skipped_in_a_row_are_counted_over_a_resume(tmp_path):
 def test_no_rows_is_an_error(tmp_path):
     with pytest.raises(FeedError, match="no rows to train on"):
         _fit(tmp_path, data=[])
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
+def test_parts_of_a_learner_are_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType[kind])
+    with pytest.raises(TrainingError, match=f"set up for {kind}, and fit trains whole copies"):
+        _fit(tmp_path)
 
 
 def test_a_frozen_learner_is_an_error(tmp_path):

@@ -193,7 +193,8 @@ def _average(checkpoint: Path) -> dict[str, Tensor]:
 
 def _read(checkpoint: Path, name: str) -> dict[str, Tensor]:
     try:
-        return load_file(checkpoint / name)
+        tensors: dict[str, Tensor] = load_file(checkpoint / name)
+        return tensors
     except SafetensorError as error:
         raise CheckpointError(f"{checkpoint / name}: not a safetensors file ({error}): delete the checkpoint") from None
 

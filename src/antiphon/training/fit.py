@@ -139,6 +139,12 @@ class _Loop:
         )  # fmt: skip
         mixed = {"float32": "no", "bfloat16": "bf16"}[cfg.precision]
         self.accelerator = Accelerator(mixed_precision=mixed)
+        kind = self.accelerator.distributed_type.value
+        if kind != "NO" and not kind.startswith("MULTI_"):
+            raise TrainingError(
+                f"accelerate is set up for {kind}, and fit trains whole copies of a learner (DDP): take a config with "
+                "distributed_type MULTI_GPU or MULTI_CPU, and train.microbatch where memory is short"
+            )
         self.learner, self.cfg, self.run = learner, cfg, run
         learner.to(self.accelerator.device)
         self.optimizer = torch.optim.AdamW(_groups(learner, cfg.weight_decay), lr=cfg.lr)
