@@ -70,6 +70,7 @@ def wait_for(path: Path, seconds: float = 60) -> None:
 def _run(log: str, function: Callable[..., Any], args: tuple, options: dict) -> None:
     from antiphon.errors import Stopped, UserError
 
+    os.setsid()  # a process group of its own, as a terminal gives
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
     os.dup2(out, 2)

@@ -98,7 +98,7 @@ def test_asked_to_stop(number, whole, tmp_path):
     folder, kind = tmp_path / "run", "rows, averaged, two workers"
     running = start(tmp_path / "log", train, folder, kind, pause_at=8)
     wait_for(folder / "paused")
-    os.kill(running.pid, number)
+    (os.killpg if number == signal.SIGINT else os.kill)(running.pid, number)  # Ctrl-C goes to the data workers too
     (folder / "go").touch()
     ended = running.wait()
     assert ended.code == 130

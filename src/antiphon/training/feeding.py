@@ -8,7 +8,6 @@ the number of workers and of processes changes nothing.
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -115,7 +114,6 @@ class Feed:
                 collate_fn=self.collate,
                 num_workers=self.workers,
                 timeout=self.timeout if self.workers else 0,
-                worker_init_fn=_leave_signals_to_the_parent,
                 generator=torch.Generator().manual_seed(0),  # the loader draws a seed that nothing here uses
             )
             for batch in loader:
@@ -192,12 +190,6 @@ def _share(batch: list[int]) -> list[int]:
     """This process's contiguous part of a batch: gathered in the order of ranks, the parts are the batch again."""
     start, end = (len(batch) * part // world_size() for part in (rank(), rank() + 1))
     return batch[start:end]
-
-
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """Ctrl-C goes to every process of a terminal, and the parent ends its step first; SIGTERM must end a worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 _KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (is killed by signal: [^.]*|exited unexpectedly)")
