@@ -13,7 +13,8 @@ from tests.faults.trainings import sums, train
 KILLED = pytest.mark.fault("a worker killed", "one line that names it, no deadlock; equal to the bit after")
 HUNG = pytest.mark.fault("a worker hung", "one line after train.worker_timeout; equal to the bit after")
 SAID = {
-    "kill": r"data worker \d+ was killed by signal: Killed \(out of memory\?",
+    "kill": r"data worker (\d+ was killed by signal: Killed|\d+ exited unexpectedly|died as it handed over a batch) "
+    r"\(out of memory\?",  # as torch saw it
     "hang": r"a data worker gave nothing for 2 s \(train\.worker_timeout\)",
 }
 
@@ -32,8 +33,9 @@ def test_a_worker(bad, kind, tmp_path):
     ended = start(tmp_path / "log", train, folder, kind, **options).wait()
     assert time.monotonic() - began < 40
     assert ended.code == 1
-    assert re.search(SAID[bad], ended.line), ended.line
-    assert "the same command goes on from the last checkpoint" in ended.line
+    (line,) = [line for line in ended.said.splitlines() if line.startswith("antiphon: ")]  # another worker may moan too
+    assert re.search(SAID[bad], line), line
+    assert "the same command goes on from the last checkpoint" in line
     again = start(tmp_path / "log", train, folder, kind, **options).wait()
     assert again.code == 0, again.said
     assert start(tmp_path / "log", train, tmp_path / "whole", kind).wait().code == 0

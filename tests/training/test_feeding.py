@@ -78,6 +78,25 @@ def test_a_function_of_a_row_batches_like_with_like(make):
     assert any(len(each) > 2 for each in spread)
 
 
+def _break(rows):
+    raise FileNotFoundError("no file cat.png")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_row_that_cannot_be_read_is_its_own_error(workers):
+    with pytest.raises(FileNotFoundError, match=r"no file cat\.png"):
+        _ids(_feed(_rows(24), collate=_break, workers=workers), 1)
+
+
+def test_a_worker_that_dies_in_a_hand_over_is_told(monkeypatch):
+    def broken(self):
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr("torch.utils.data.dataloader._MultiProcessingDataLoaderIter.__next__", broken)
+    with pytest.raises(FeedError, match=r"a data worker died as it handed over a batch .*goes on"):
+        _ids(_feed(_rows(24), workers=1), 1)
+
+
 def test_what_must_stay_is_described():
     assert _feed(_rows(9)).describe() == {"batch_size": 4, "rows": 9}
     assert _feed(_stream(9)).describe() == {"batch_size": 4, "block": 8, "shards": []}

@@ -116,7 +116,7 @@ class Feed:
                 timeout=self.timeout if self.workers else 0,
                 generator=torch.Generator().manual_seed(0),  # the loader draws a seed that nothing here uses
             )
-            for batch in loader:
+            for batch in _handed_over(loader):
                 self.place = replace(self.place, batch=self.place.batch + 1)
                 yield batch
             count -= len(plan)
@@ -192,26 +192,40 @@ def _share(batch: list[int]) -> list[int]:
     return batch[start:end]
 
 
+_AGAIN = "the same command goes on from the last checkpoint"
+_MEMORY = "(out of memory? then lower train.workers or train.batch_size)"
 _KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (is killed by signal: [^.]*|exited unexpectedly)")
 _HUNG = re.compile(r"DataLoader timed out after ([\d.]+) seconds")
+
+
+def _handed_over(loader: DataLoader[Any]) -> Iterator[Batch]:
+    """The loader's batches; a worker that dies as it hands one over shows as a connection that breaks."""
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except (EOFError, ConnectionError, FileNotFoundError) as error:
+            if loader.num_workers == 0 or "DataLoader worker" in str(error):  # an error of reading the row itself
+                raise
+            raise FeedError(f"a data worker died as it handed over a batch {_MEMORY}: {_AGAIN}") from error
+        yield batch
 
 
 @contextmanager
 def worker_faults_in_words() -> Iterator[None]:
     """A worker that dies or hangs ends the block with a `FeedError` of one line."""
-    again = "the same command goes on from the last checkpoint"
     try:
         yield
     except RuntimeError as error:
         said = f"{error.__cause__} {error}"  # torch tells the signal in the cause
         if killed := _KILLED.search(said):
             how = killed[2].strip().replace("is killed", "was killed")
-            raise FeedError(
-                f"data worker {killed[1]} {how} (out of memory? then lower train.workers or train.batch_size): {again}"
-            ) from error
+            raise FeedError(f"data worker {killed[1]} {how} {_MEMORY}: {_AGAIN}") from error
         if hung := _HUNG.search(said):
             raise FeedError(
                 f"a data worker gave nothing for {float(hung[1]):g} s (train.worker_timeout): look at what it reads "
-                f"(a network disk?), or allow more: {again}"
+                f"(a network disk?), or allow more: {_AGAIN}"
             ) from error
         raise
