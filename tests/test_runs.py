@@ -5,13 +5,20 @@ import json
 import pytest
 
 from antiphon.config import Config
-from antiphon.runs import Run, RunError, read_jsonl, write_atomically
+from antiphon.runs import OtherVersions, Run, RunError, read_jsonl, write_atomically
 
 
 class Settings(Config):
     """A recipe's config."""
 
     width: int = 8
+
+
+class Nested(Config):
+    """A config in a config."""
+
+    name: str | None = "a"
+    inner: Settings = Settings()
 
 
 def test_the_same_arguments_find_the_same_folder(tmp_path):
@@ -31,10 +38,54 @@ def test_the_folder_says_what_it_holds(tmp_path):
     assert (run.folder / "config.yaml").read_text() == "width: 9\n"
 
 
-def test_another_config_in_the_folder_is_refused(tmp_path):
+def test_another_config_is_refused_field_by_field(tmp_path):
+    Run(tmp_path, Nested(), seed=3)
+    with pytest.raises(RunError, match=r"another config \(name: \"a\" -> null; inner\.width: 8 -> 9\): .* --changed"):
+        Run(tmp_path, Nested(name=None, inner=Settings(width=9)), seed=3)
+    with pytest.raises(RunError, match=r"another run \(seed 3, not 4\)"):
+        Run(tmp_path, Nested(), seed=4, changed=True)
+    with pytest.raises(RunError, match=r"another run \(recipe run, not clip"):
+        Run(tmp_path, Nested(), seed=3, recipe="clip", changed=True)
+
+
+def test_a_changed_config_is_kept_where_that_is_said(tmp_path):
+    Run(tmp_path, Nested()).finish({"accuracy": 0.5})
+    run = Run(tmp_path, Nested(name="b"), changed=True)
+    assert run.result is None  # it was another config's
+    assert "name: b" in (tmp_path / "config.yaml").read_text()
+    described = json.loads((tmp_path / "run.json").read_text())
+    assert described["changed"] == {"name": "b"}
+    assert [each["changed"] for each in described["earlier"]] == [{}]
+    Run(tmp_path, Nested(name="b")).finish({"accuracy": 0.6})
+    assert Run(tmp_path, Nested(name="b"), changed=True).result == {"accuracy": 0.6}
+    with pytest.raises(RunError, match='name: "b" -> "a"'):
+        Run(tmp_path, Nested())
+    Run(tmp_path, Nested(), changed=True)
+    assert len(json.loads((tmp_path / "run.json").read_text())["earlier"]) == 2
+
+
+def test_a_field_that_an_older_version_did_not_have_is_at_its_default(tmp_path):
+    Run(tmp_path, Nested())
+    (tmp_path / "config.yaml").write_text("name: a\n")
+    Run(tmp_path, Nested())
+    with pytest.raises(RunError, match=r"inner\.width: 8 -> 9"):
+        Run(tmp_path, Nested(inner=Settings(width=9)))
+    (tmp_path / "config.yaml").write_text("name: a\ngone: 1\n")
+    with pytest.raises(RunError, match=r"gone: 1 -> \(nothing\)"):
+        Run(tmp_path, Nested())
+
+
+def test_other_versions_are_told_of_a_run_that_goes_on(tmp_path):
     Run(tmp_path, Settings())
-    with pytest.raises(RunError, match="holds another run"):
-        Run(tmp_path, Settings(width=9))
+    described = json.loads((tmp_path / "run.json").read_text())
+    described["versions"]["torch"] = "0.1"
+    (tmp_path / "run.json").write_text(json.dumps(described))
+    run = Run(tmp_path, Settings())  # nothing was trained yet
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.warns(OtherVersions, match=r"torch 0\.1 -> .*: equal, but not to the bit"):
+        Run(tmp_path, Settings())
+    run.finish({"accuracy": 0.5})
+    Run(tmp_path, Settings())  # nothing will be
 
 
 def test_one_at_a_time(tmp_path):
@@ -58,6 +109,19 @@ def test_a_line_that_a_crash_cut_off_is_dropped(tmp_path):
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "lo')
     assert [line["step"] for line in run.metrics()] == [1]
+
+
+def test_a_line_after_one_that_a_crash_cut_off_is_whole(tmp_path):
+    run = Run(tmp_path, Settings())
+    for name in ("a", "b"):
+        run.quarantine("text", name, "bad")
+    path = tmp_path / "quarantine.jsonl"
+    path.write_bytes(path.read_bytes()[:-9])
+    run.quarantine("text", "c", "schlecht \u00fc")
+    assert run.quarantined() == {("text", "a"), ("text", "c")}
+    path.write_bytes(b'{"column"')
+    run.quarantine("text", "d", "bad")
+    assert run.quarantined() == {("text", "d")}
 
 
 def test_a_bad_line_inside_is_an_error(tmp_path):

@@ -15,12 +15,14 @@ import json
 import os
 import platform
 import subprocess
+import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from antiphon.config import Config
@@ -36,6 +38,10 @@ class RunError(UserError, RuntimeError):
     """A run folder that cannot be used, in one line."""
 
 
+class OtherVersions(UserWarning):
+    """A run goes on under other versions than it began with, so its numbers may differ in their last bits."""
+
+
 class Run:
     """The folder of one run.
 
@@ -44,16 +50,21 @@ class Run:
         config: the recipe's resolved config.
         recipe: the recipe's name.
         seed: where every randomness of the run comes from.
+        changed: go on in a folder whose config is another one; the new one is kept, and the old result dropped.
 
     Raises:
-        RunError: the folder holds a run of another config or seed, or cannot be written.
+        RunError: the folder holds a run of another recipe or seed, or of another config (each difference is shown)
+            without `changed`; or it cannot be written.
     """
 
-    def __init__(self, folder: str | Path, config: Config, *, recipe: str = "run", seed: int = 0) -> None:
+    def __init__(
+        self, folder: str | Path, config: Config, *, recipe: str = "run", seed: int = 0, changed: bool = False
+    ) -> None:
         self.folder = Path(folder)
         self.config = config
         self.recipe = recipe
         self.seed = seed
+        self.changed = changed
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._claim_folder()
@@ -82,8 +93,7 @@ class Run:
 
     def log(self, step: int, **values: float) -> None:
         """Append one line to `metrics.jsonl`."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        _append(self.folder / "metrics.jsonl", {"step": step, **values})
 
     def metrics(self) -> list[dict[str, float]]:
         """The logged lines, oldest first; a last line that a crash cut off is dropped."""
@@ -97,8 +107,7 @@ class Run:
 
     def quarantine(self, column: str, row: str, reason: str) -> None:
         """Note an input that was left out, with the reason."""
-        with (self.folder / "quarantine.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"column": column, "row": row, "reason": reason}, ensure_ascii=False) + "\n")
+        _append(self.folder / "quarantine.jsonl", {"column": column, "row": row, "reason": reason})
 
     def quarantined(self) -> set[tuple[str, str]]:
         """Columns and rows of the inputs that were left out so far."""
@@ -117,23 +126,74 @@ class Run:
         return dict(measures)
 
     def _claim_folder(self) -> None:
-        described = {"recipe": self.recipe, "seed": self.seed, "changed": self.config.changed()}
         path = self.folder / "run.json"
-        if path.exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if {key: found.get(key) for key in described} != json.loads(json.dumps(described)):
-                raise RunError(
-                    f"{self.folder} holds another run (recipe {found.get('recipe')}, seed {found.get('seed')}, "
-                    f"changed {found.get('changed')}): choose another folder, or delete this one"
-                )
+        described = {"recipe": self.recipe, "seed": self.seed, "changed": self.config.changed()}
+        if not path.exists():
+            self._describe(path, described)
             return
-        (self.folder / "config.yaml").write_text(self.config.to_yaml(), encoding="utf-8")
-        described |= {
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": versions(),
-            "commit": git_commit(),
-        }
+        found = json.loads(path.read_text(encoding="utf-8"))
+        asked = {key: (found.get(key), described[key]) for key in ("recipe", "seed")}
+        other = [f"{key} {was}, not {new}" for key, (was, new) in asked.items() if was != new]
+        if other:
+            raise RunError(f"{self.folder} holds another run ({', '.join(other)}): choose another folder, or delete it")
+        was = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        differs = differences(was, self.config)
+        if differs and not self.changed:
+            raise RunError(
+                f"{self.folder} holds a run of another config ({'; '.join(differs)}): choose another folder, or go on "
+                "there with the new config by --changed"
+            )
+        if differs:
+            self._describe(path, described | {"earlier": [*found.pop("earlier", []), found]})
+            (self.folder / "result.json").unlink(missing_ok=True)
+        elif self.result is None:
+            self._compare_versions(found.get("versions", {}))
+
+    def _describe(self, path: Path, described: dict[str, Any]) -> None:
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        described = described | {"started": started, "versions": versions(), "commit": git_commit()}
+        write_atomically(self.folder / "config.yaml", self.config.to_yaml())
         write_atomically(path, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+
+    def _compare_versions(self, before: Mapping[str, str]) -> None:
+        now = versions()
+        other = [f"{name} {was} -> {now.get(name)}" for name, was in before.items() if now.get(name) != was]
+        if other and (self.folder / "checkpoints").exists():
+            said = f"{self.folder} goes on under other versions ({'; '.join(other)}): equal, but not to the bit"
+            warnings.warn(said, OtherVersions, stacklevel=4)
+
+
+def differences(before: Mapping[str, Any], config: Config) -> list[str]:
+    """What differs between a kept config and this one, field by field: `train.lr: 0.001 -> 0.002`.
+
+    A field that the kept config lacks, since an older version wrote it, counts as at its default.
+    """
+    now, default = (yaml.safe_load(each.to_yaml()) for each in (config, type(config)()))
+    return _differences(before, now, default, "")
+
+
+def _differences(before: Any, now: Any, default: Any, path: str) -> list[str]:
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        return [] if before == now else [f"{path}: {_short(before)} -> {_short(now)}"]
+    default = default if isinstance(default, Mapping) else {}
+    found = []
+    for key in dict.fromkeys([*now, *before]):
+        inner = f"{path}.{key}" if path else str(key)
+        was = before.get(key, default.get(key, _NONE))
+        found += _differences(was, now.get(key, _NONE), default.get(key), inner)
+    return found
+
+
+class _Nothing:
+    def __repr__(self) -> str:
+        return "(nothing)"
+
+
+_NONE = _Nothing()
+
+
+def _short(value: Any) -> str:
+    return repr(value) if isinstance(value, _Nothing) else json.dumps(value, ensure_ascii=False)
 
 
 class _RunLock(FileLock):
@@ -144,6 +204,9 @@ class _RunLock(FileLock):
         except Timeout:
             folder = Path(self.lock_file).parent
             raise RunError(f"{folder}: another process is training here: wait for it, or change the seed") from None
+        except OSError as error:
+            folder = Path(self.lock_file).parent
+            raise RunError(f"{folder}: cannot be written ({error.strerror}): choose another with --runs") from None
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -157,6 +220,24 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             if number < len(lines):
                 raise RunError(f"{path}:{number} is not JSON: {line[:60]!r}") from None
     return objects
+
+
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    """Add a line, in one write; what a crash left of a line before it is cut off."""
+    try:
+        with path.open("a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size:
+                file.seek(size - 1)
+                if file.read(1) != b"\n":
+                    file.seek(0)
+                    file.truncate(file.read().rfind(b"\n") + 1)
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror}): mend that, and the same command goes on from the last "
+            "checkpoint"
+        ) from None
 
 
 def write_atomically(path: Path, text: str) -> None:

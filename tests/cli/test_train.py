@@ -58,6 +58,7 @@ def test_a_yaml_file_is_laid_over_the_preset_and_words_over_it(command, here):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        ((*TINY, "--changed"), "--changed goes with --run FOLDER"),
         (("train", "clap"), "no recipe 'clap': there are"),
         (("train", "clip", "--preset", "huge"), "no preset 'huge': there are tiny, laptop and paper"),
         ((*TINY, "train.step=5"), "train.step: unknown key; known here: batch_size"),
@@ -81,6 +82,39 @@ def test_every_wrong_key_is_named_at_once(command):
     assert answer.code == 1
     assert "train.step: unknown key" in answer.err
     assert "widht: unknown key" in answer.err
+
+
+def test_a_run_goes_on_under_a_changed_config_where_that_is_said(command, here):
+    first = json.loads(command(*TINY, "--json", "train.steps=4", "--seed", "3").out)["run"]
+    words = ("train", "clip", "--run", first, "--json")
+    assert json.loads(command(*words).out)["run"] == first  # its own settings and seed: nothing differs
+    refused = command.refused(*words, "train.steps=6", "width=16")
+    assert "another config (width: 32 -> 16; train.steps: 4 -> 6)" in refused
+    assert "--changed" in refused
+    refused = command.refused(*words, "--preset", "tiny")
+    assert "(train.steps: 4 -> 20)" in refused
+    assert "seed 3, not 4" in command.refused(*words, "--seed", "4", "--changed")
+    more = command(*words, "train.steps=6", "--changed")
+    assert more.code == 0, more.err
+    assert "going on from step-00000004" in more.err
+    lines = [json.loads(line) for line in (here / first / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert "steps: 6" in (here / first / "config.yaml").read_text()
+
+
+def test_a_learner_of_another_width_is_told_in_one_line(command):
+    first = json.loads(command(*TINY, "--json", "train.steps=2").out)["run"]
+    answer = command("train", "clip", "--run", first, "--changed", "width=16")
+    assert answer.code == 1
+    going_on, refused = answer.err.splitlines()
+    assert "going on from step-00000002" in going_on
+    assert refused.startswith("antiphon: ")
+    assert "does not fit this learner (branches." in refused
+
+
+def test_a_run_folder_can_be_named(command, here):
+    assert command(*TINY, "--run", "mine", "train.steps=2").code == 0
+    assert (here / "mine/result.json").exists()
 
 
 def test_a_run_that_has_ended_is_told_and_not_run_again(command, tmp_path, monkeypatch):

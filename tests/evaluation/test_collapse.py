@@ -8,6 +8,7 @@ import torch
 from antiphon.evaluation.collapse import (
     CollapseWatch,
     constant_vectors,
+    dead_codes,
     rank_fallen,
     stuck_at_log_batch,
     temperature_stuck,
@@ -58,6 +59,37 @@ def test_temperature_stuck():
 def test_rank_fallen():
     assert rank_fallen(3.0, 10.0) is None
     assert "effective rank is 2.0, and was 10.0" in rank_fallen(2.0, 10.0)
+
+
+def test_dead_codes():
+    assert dead_codes(torch.ones(64)) is None
+    one = torch.zeros(64)
+    one[3] = 1000.0
+    assert "63 of 64 were never chosen, and the rest do the work of 1.0" in dead_codes(one, name="prototypes")
+    few = torch.zeros(64)
+    few[:6] = 100.0  # a perplexity of 6, and 6.4 is a tenth
+    assert dead_codes(few) is not None
+    assert dead_codes(few, share=0.09) is None
+    assert dead_codes(torch.zeros(8)) is None
+    with pytest.raises(ValueError, match="not negative"):
+        dead_codes(torch.tensor([1.0, -1.0]))
+
+
+def test_few_items_do_not_kill_codes():
+    counts = torch.zeros(1024)
+    counts[:20] = 1.0
+    assert dead_codes(counts) is None  # twenty items cannot choose more
+
+
+def test_watch_sees_codes_die():
+    watch = CollapseWatch(patience=3)
+    counts = torch.tensor([500, 0, 0, 0, 0, 0, 0, 0])
+    said = [watch.observe(step, codes={"words": counts}) for step in range(4)]
+    assert [len(each) for each in said] == [0, 0, 1, 0]
+    assert said[2][0].startswith("Step 2: The words are dying: 7 of 8")
+    moving = [torch.eye(8)[step % 8] * 100 for step in range(8)]  # each log has one code, all of them have all
+    watch = CollapseWatch(patience=8)
+    assert [watch.observe(step, codes={"words": each}) for step, each in enumerate(moving)] == [[]] * 8
 
 
 def test_watch_is_quiet_about_a_healthy_run():

@@ -1,20 +1,28 @@
 """The loop: learns, resumes to the bit, equals itself in two processes, and says what is wrong."""
 
+import itertools
 import json
+import math
 import os
 import signal
 import warnings
 
 import pytest
 import torch
+from accelerate import Accelerator, DistributedType
+from safetensors.torch import load_file
 
 from antiphon.config import Config
+from antiphon.data.sampling import batches
+from antiphon.data.shards import write_shards
+from antiphon.data.streaming import Stream
 from antiphon.errors import Stopped
-from antiphon.runs import Run, RunError
+from antiphon.runs import Run, RunError, read_jsonl
 from antiphon.training import checkpoint
+from antiphon.training.feeding import FeedError
 from antiphon.training.fit import Every, Train, TrainingError, fit
 from tests.processes import run_in_processes
-from tests.training.toy import Toy, collate, rows
+from tests.training.toy import Remembering, Toy, collate, rows
 
 TRAIN = Train(steps=14, batch_size=8, lr=1e-2, save_every=4, log_every=1, weight_decay=0.1)
 
@@ -25,12 +33,16 @@ class Settings(Config):
     train: Train = TRAIN
 
 
-def _fit(folder, *, train=TRAIN, dropout=0.3, every=(), data=None, seed=0):
-    run = Run(folder, Settings(), seed=seed)
+def _fit(folder, *, train=TRAIN, dropout=0.3, every=(), data=None, seed=0, score=None, changed=False):
+    run = Run(folder, Settings(), seed=seed, changed=changed)
     run.seed_all()
     learner = Toy(dropout=dropout)
-    fit(learner, rows() if data is None else data, train, run, collate=collate(), every=every)
+    fit(learner, rows() if data is None else data, train, run, collate=collate(), every=every, score=score)
     return learner, run
+
+
+def _state(learner):
+    return torch.cat([value.detach().double().flatten() for value in learner.state_dict().values()])
 
 
 def _weights(learner):
@@ -150,9 +162,48 @@ def test_one_bad_row_costs_its_steps_only(tmp_path):
     assert torch.isfinite(_weights(learner)).all()
 
 
+def test_a_skipped_step_leaves_everything_but_the_report(tmp_path):
+    """Parameters, their average and the buffers that the forward pass had filled are those from before."""
+    bad = rows()
+    bad[3] = {**bad[3], "id": "the bad one", "left": bad[3]["left"] * float("nan")}
+    seen = []
+
+    def note(moment):
+        skipped = not math.isfinite(moment.losses["grad_norm"])
+        seen.append((skipped, 3 in moment.batch["row"].tolist(), _state(moment.learner)))
+
+    run = Run(tmp_path, Settings())
+    run.seed_all()
+    fit(Remembering(), bad, TRAIN.but(ema=0.9), run, collate=collate(), every=[Every(1, note)])
+    for before, (skipped, has_bad, state) in itertools.pairwise(seen):
+        assert skipped == has_bad
+        assert torch.equal(before[2], state) == skipped
+        assert state.isfinite().all()
+    listed = read_jsonl(tmp_path / "quarantine.jsonl")
+    assert len(listed) == sum(skipped for skipped, _, _ in seen) > 2
+    assert all("the bad one" in line["row"].split(", ") for line in listed)
+    assert all(len(line["row"].split(", ")) == 8 for line in listed)
+
+
+def test_steps_skipped_in_a_row_are_counted_over_a_resume(tmp_path):
+    bad = [{**row, "left": row["left"] * float("nan")} for row in rows()]
+    train = TRAIN.but(save_every=1)
+    with pytest.raises(RuntimeError, match="power cut"):
+        _fit(tmp_path, data=bad, train=train, every=_die_at(4))
+    with pytest.raises(TrainingError, match="5 steps in a row, up to step 5"):
+        _fit(tmp_path, data=bad, train=train)
+
+
 def test_no_rows_is_an_error(tmp_path):
-    with pytest.raises(TrainingError, match="no rows to train on"):
+    with pytest.raises(FeedError, match="no rows to train on"):
         _fit(tmp_path, data=[])
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
+def test_parts_of_a_learner_are_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType[kind])
+    with pytest.raises(TrainingError, match=f"set up for {kind}, and fit trains whole copies"):
+        _fit(tmp_path)
 
 
 def test_a_frozen_learner_is_an_error(tmp_path):
@@ -165,6 +216,99 @@ def test_workers_change_nothing(tmp_path):
     alone, _ = _fit(tmp_path / "none")
     several, _ = _fit(tmp_path / "two", train=TRAIN.but(workers=2))
     assert torch.equal(_weights(alone), _weights(several))
+
+
+def test_an_average_is_resumed_to_the_bit_and_carried_at_the_end(tmp_path):
+    train = TRAIN.but(ema=0.9)
+    whole, run = _fit(tmp_path / "whole", train=train)
+    with pytest.raises(RuntimeError, match="power cut"):
+        _fit(tmp_path / "cut", train=train, every=_die_at(9))
+    assert torch.equal(_weights(_fit(tmp_path / "cut", train=train)[0]), _weights(whole))
+    assert torch.equal(_weights(_fit(tmp_path / "whole", train=train)[0]), _weights(whole))  # loaded, not repeated
+    last, _ = _fit(tmp_path / "last")
+    assert not torch.equal(_weights(last), _weights(whole))
+    newest = checkpoint.newest(run.folder / "checkpoints")
+    kept = load_file(newest / "ema.safetensors")
+    assert all(torch.equal(kept[name], parameter) for name, parameter in whole.named_parameters())
+    own = load_file(newest / "model.safetensors")
+    assert all(torch.equal(own[name], parameter) for name, parameter in last.named_parameters())
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_the_best_is_kept_and_found_again(tmp_path, ema):
+    """The score is of the averaged weights, in evaluation mode; a resumed run finds the same best."""
+    train = TRAIN.but(ema=ema, score_every=2, keep=1)
+    scores = {2: 0.1, 4: 0.7, 6: 0.7, 8: 0.2, 10: 0.0, 12: 0.5, 14: float("nan")}
+    seen = {}
+
+    def score(folder):
+        steps = iter(sorted(scores)[len(list((folder / "scored").glob("*"))) :])
+
+        def call(learner):
+            assert not learner.training
+            assert not torch.is_grad_enabled()
+            step = next(steps)
+            seen[folder.name, step] = _weights(learner)
+            (folder / "scored").mkdir(exist_ok=True)
+            (folder / f"scored/{step}").touch()
+            return scores[step]
+
+        return call
+
+    _fit(tmp_path / "whole", train=train, score=score(tmp_path / "whole"))
+    folder = tmp_path / "whole/checkpoints"
+    assert sorted(path.name for path in folder.iterdir()) == ["step-00000004", "step-00000014"]
+    learner = Toy(seed=3)
+    assert checkpoint.load_best(folder, learner).name == "step-00000004"
+    assert torch.equal(_weights(learner), seen["whole", 4])
+    with pytest.raises(RuntimeError, match="power cut"):
+        _fit(tmp_path / "cut", train=train, score=score(tmp_path / "cut"), every=_die_at(9))
+    _fit(tmp_path / "cut", train=train, score=score(tmp_path / "cut"))
+    other = Toy(seed=3)
+    assert checkpoint.load_best(tmp_path / "cut/checkpoints", other).name == "step-00000004"
+    assert torch.equal(_weights(other), _weights(learner))
+
+
+def _stream(folder):
+    if not folder.exists():
+        numbers = ({name: row[name].tolist() for name in row} for row in rows(40))
+        write_shards(numbers, folder, rows_per_shard=7)
+    return Stream(folder, block=17)
+
+
+def _from_numbers(batch):
+    return collate()([{**row, **{name: torch.tensor(row[name]) for name in ("left", "right")}} for row in batch])
+
+
+def _fit_stream(folder, train=TRAIN, every=(), changed=False):
+    run = Run(folder, Settings(), changed=changed)
+    run.seed_all()
+    learner = Toy(dropout=0.3)
+    fit(learner, _stream(folder.parent / "shards"), train, run, collate=_from_numbers, every=every)
+    return learner
+
+
+@pytest.mark.parametrize("step", [5, 6, 9, 13])
+def test_a_stream_is_resumed_to_the_row(tmp_path, step):
+    train = TRAIN.but(save_every=3)
+    whole = _fit_stream(tmp_path / "whole", train)
+    with pytest.raises(RuntimeError, match="power cut"):
+        _fit_stream(tmp_path / "cut", train, every=_die_at(step))
+    resumed = _fit_stream(tmp_path / "cut", train.but(workers=2))
+    assert torch.equal(_weights(resumed), _weights(whole))
+
+
+def test_other_data_is_refused_unless_that_is_said(tmp_path):
+    with pytest.raises(RuntimeError, match="power cut"):
+        _fit(tmp_path, every=_die_at(9))
+    with pytest.raises(TrainingError, match=r"step-00000008 was trained on other data \(rows: 24 -> 30\).* --changed"):
+        _fit(tmp_path, data=rows(30))
+    places = []
+    _fit(tmp_path, data=rows(30), changed=True, every=[Every(1, lambda moment: places.append(moment.batch["row"]))])
+    first = batches(30, batch_size=8, seed=0, epoch=3, drop_last=True)  # three epochs of 24 rows were begun
+    assert places[0].tolist() == first[0]
+    with pytest.raises(TrainingError, match="past train"):
+        _fit(tmp_path, train=TRAIN.but(steps=9), changed=True, data=rows(30))
 
 
 def test_rows_of_like_size_meet(tmp_path):

@@ -8,6 +8,7 @@ from torch import nn
 from antiphon.data.collate import by_column
 from antiphon.encoders.features import Features
 from antiphon.objectives.contrast import Scale, symmetric_contrast
+from antiphon.objectives.negatives import MemoryQueue
 from antiphon.training.learner import ContrastiveLearner
 
 WIDTH = 6
@@ -34,6 +35,23 @@ class Toy(ContrastiveLearner):
     def losses(self, views):
         left, right = (nn.functional.normalize(views[name], dim=1) for name in ("left", "right"))
         return {"contrast": symmetric_contrast(self.scale(left @ right.T))}
+
+
+class Remembering(Toy):
+    """A learner with a queue of its last views, and batch statistics."""
+
+    def __init__(self, *, dropout: float = 0.0, seed: int = 0) -> None:
+        super().__init__(dropout=dropout, seed=seed)
+        self.norm = nn.BatchNorm1d(4)
+        self.queue = MemoryQueue(16, 4)
+
+    def embed(self, batch):
+        views = super().embed(batch)
+        return {**views, "left": self.norm(views["left"])}
+
+    def losses(self, views):
+        self.queue.push(nn.functional.normalize(views["right"].detach(), dim=1))
+        return super().losses(views)
 
 
 def rows(count: int = 24) -> list[dict]:

@@ -17,6 +17,7 @@ def batches(
     batch_size: int,
     seed: int,
     epoch: int,
+    block: int = 0,
     drop_last: bool = False,
     bucket: int | None = None,
     max_total: float | None = None,
@@ -31,6 +32,7 @@ def batches(
         batch_size: most rows in a batch.
         seed: of the run.
         epoch: another epoch, another order.
+        block: of an epoch that is read in blocks, each has an order of its own (`data.streaming`).
         drop_last: leave out what does not fill a batch. Not with `max_total`, where batches differ in size
             anyway.
         bucket: how many batches' worth of shuffled rows are sorted by length before they are cut into
@@ -47,7 +49,7 @@ def batches(
     lengths = None if isinstance(rows, int) else rows
     count = rows if isinstance(rows, int) else len(rows)
     _check(lengths, count, batch_size, bucket, max_total, drop_last, distinct)
-    rng = random.Random(f"{seed}/{epoch}")
+    rng = random.Random(f"{seed}/{epoch}/{block}" if block else f"{seed}/{epoch}")
     order = list(range(count))
     rng.shuffle(order)
     if distinct is not None:

@@ -106,6 +106,20 @@ def shard_files(source: str | Path) -> list[Path]:
     return files
 
 
+def check_sizes(files: Sequence[Path]) -> None:
+    """Compare the shards' sizes with what their index says, where there is one; nothing is read.
+
+    Raises:
+        BadInput: a shard of another size.
+    """
+    known = {folder: _index(folder) for folder in {file.parent for file in files}}
+    for file in files:
+        wanted = known[file.parent].get(file.name, {}).get("bytes")
+        found = file.stat().st_size
+        if wanted is not None and found != wanted:
+            raise BadInput(f"{file}: {found} bytes, {INDEX} says {wanted}: fetch it again")
+
+
 def read_shard(file: str | Path, *, verify: bool = False) -> Iterator[dict[str, Any]]:
     """The rows of one shard, in order; files are `{"bytes", "path"}` with the member's name as path.
 

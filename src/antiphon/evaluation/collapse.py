@@ -1,6 +1,6 @@
 """Collapse, told in one sentence: numbers of a running training in, a diagnosis or None out.
 
-Axes: N vectors, D width.
+Axes: N vectors, D width, C codes.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn.functional import normalize
+from torch.special import entr
 
 from antiphon.evaluation.geometry import effective_rank
 
@@ -80,11 +82,41 @@ def rank_fallen(rank: float, start: float, *, name: str = "vectors", share: floa
     )
 
 
+def dead_codes(counts_C: Num[Tensor, " c"], *, name: str = "codes", share: float = 0.1) -> str | None:
+    """Are most codes (prototypes, clusters, codebook entries) never chosen?
+
+    Looks at the perplexity of their use, exp(entropy): the number of codes that would be used if use were even.
+
+    Args:
+        counts_C: how often each code was chosen, or the sum of its soft assignments.
+        name: what to call them.
+        share: of the codes (of the items, where these are fewer), the least healthy perplexity.
+
+    Raises:
+        ValueError: a negative or not finite count, or no code.
+    """
+    counts_C = counts_C.detach().double()
+    if len(counts_C) == 0 or not bool((counts_C.isfinite() & (counts_C >= 0)).all()):
+        raise ValueError("dead_codes wants one count for each code, each finite and not negative")
+    total = counts_C.sum().item()
+    if total == 0:
+        return None
+    perplexity = math.exp(entr(counts_C / total).sum().item())
+    if len(counts_C) < 2 or perplexity >= max(share * min(len(counts_C), total), 1 + 1e-3):
+        return None
+    dead = int((counts_C == 0).sum())
+    return (
+        f"The {name} are dying: {dead} of {len(counts_C)} were never chosen, and the rest do the work of "
+        f"{perplexity:.1f} (their perplexity). Raise the diversity or balance loss, or start dead ones again."
+    )
+
+
 class CollapseWatch:
     """Looks at what a training logs and says each diagnosis once.
 
     Args:
-        patience: how many logs in a row the loss must stay at log B.
+        patience: how many logs in a row the loss must stay at log B; so many logs of codes are
+            looked at together.
         share: of its first effective rank, below which a space is losing dimensions.
 
     Raises:
@@ -98,6 +130,7 @@ class CollapseWatch:
         self.share = share
         self._losses: list[tuple[float, int]] = []
         self._starts: dict[str, tuple[int, float]] = {}
+        self._codes: dict[str, list[Tensor]] = {}
         self._said: set[str] = set()
 
     def observe(
@@ -109,6 +142,7 @@ class CollapseWatch:
         vectors: Mapping[str, Tensor] | Tensor | None = None,
         temperature: float | None = None,
         at_bound: bool = False,
+        codes: Mapping[str, Tensor] | None = None,
     ) -> list[str]:
         """Take in one log; give back the sentences that are new, each with its step.
 
@@ -120,6 +154,7 @@ class CollapseWatch:
                 asked for its rank, which it could not reach.
             temperature: in force.
             at_bound: whether the temperature's bound is in force (`Scale.at_bound`).
+            codes: `(C,)` by name, how often each code was chosen since the last log.
         """
         found: dict[str, str | None] = {}
         if loss is not None and batch_size is not None:
@@ -131,6 +166,8 @@ class CollapseWatch:
             found[f"constant {name}"] = constant = constant_vectors(each, name=name)
             if constant is None and len(each) > 1:
                 found[f"rank {name}"] = self._rank(name, each)
+        for name, counts in (codes or {}).items():
+            found[f"codes {name}"] = self._chosen(name, counts)
         fresh = {kind: text for kind, text in found.items() if text is not None and kind not in self._said}
         self._said |= set(fresh)
         return [f"Step {step}: {text}" for text in fresh.values()]
@@ -140,6 +177,12 @@ class CollapseWatch:
         if len(self._losses) < self.patience:
             return None
         return stuck_at_log_batch([each for each, _ in self._losses], [size for _, size in self._losses])
+
+    def _chosen(self, name: str, counts_C: Tensor) -> str | None:
+        self._codes[name] = [*self._codes.get(name, []), counts_C.detach().double()][-self.patience :]
+        if len(self._codes[name]) < self.patience:
+            return None
+        return dead_codes(torch.stack(self._codes[name]).sum(0), name=name)
 
     def _rank(self, name: str, vectors_ND: Tensor) -> str | None:
         rank = effective_rank(normalize(vectors_ND.detach().double(), dim=1), centred=True)

@@ -1,71 +1,42 @@
-"""`fit`: the loop. Batches, clip, schedule, log, checkpoint, resume; one process or many, by accelerate.
+"""`fit`: the loop. Batches, clip, schedule, average, log, score, checkpoint, resume; one process or many.
 
-What every accelerate user must know, and what is done about it here:
+It runs on accelerate. What every accelerate user must know, and what is done about it here:
 the scheduler is a pure function of the step and is never `prepare`d (it would step once per process); batches are cut
-per process here, not dispatched; gathers with a gradient are in `distributed.py`; the unwrapped state dict is saved.
-
-The order of rows is a pure function of (seed, epoch), and a row's augmentation of (seed, epoch, row): so a
-resumed run needs no state of the data, and the number of workers changes nothing.
+per process in `feeding.py`, not dispatched; gathers with a gradient are in `distributed.py`; the unwrapped state dict
+is saved.
 """
 
 from __future__ import annotations
 
-import signal
-import threading
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
-from antiphon.config import Config
-from antiphon.data.sampling import batches
+from antiphon.data.streaming import Stream
 from antiphon.distributed import rank, world_size
 from antiphon.errors import Stopped, UserError
 from antiphon.progress import bar
 from antiphon.runs import Run
 from antiphon.training import checkpoint
+from antiphon.training.averaging import Average
+from antiphon.training.feeding import Collate, Feed, Place, Sizes, worker_faults_in_words
 from antiphon.training.gradcache import cached_backward
 from antiphon.training.learner import Batch, Learner, batch_size, to_device
-from antiphon.training.schedule import Shape, rate_at
+from antiphon.training.schedule import rate_at
+from antiphon.training.settings import Train
+from antiphon.training.stopping import asked_to_stop
 
-Collate = Callable[[list[dict[str, Any]]], Batch]
+__all__ = ["Collate", "Every", "Moment", "Score", "Train", "TrainingError", "fit"]
 
-
-class Train(Config):
-    """How parameters move."""
-
-    steps: PositiveInt = 1000
-    batch_size: PositiveInt = 128
-    """Rows of a step, over all processes."""
-    bucket: NonNegativeInt = 50
-    """Where the rows' sizes are known: so many batches' worth of shuffled rows are sorted by size before they are cut,
-    which saves padding; 0 leaves them as they are."""
-    microbatch: PositiveInt | None = None
-    """Rows embedded at a time, with GradCache; None embeds the batch at once."""
-    lr: PositiveFloat = 3e-4
-    weight_decay: NonNegativeFloat = 0.01
-    """On matrices only: not on biases, norms and scalars."""
-    warmup: float = 0.05
-    """Share of the steps."""
-    schedule: Shape = "cosine"
-    clip_norm: PositiveFloat | None = 1.0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    workers: NonNegativeInt = 0
-    log_every: PositiveInt = 10
-    save_every: PositiveInt = 500
-    keep: PositiveInt = 2
-    """Checkpoints kept."""
-    patience: PositiveInt = 5
-    """Steps in a row whose gradient is not finite (each is skipped and reported) before the run stops."""
-    quarantine_share: float = 0.05
-    """The run stops when more than this share of the items seen could not be decoded."""
+Score = Callable[[Learner], float]
+"""How good a learner is, on rows that it is not trained on; higher is better."""
 
 
 class TrainingError(UserError, RuntimeError):
@@ -92,52 +63,62 @@ class Every:
 
 def fit(
     learner: Learner,
-    rows: Sequence[Any],
+    rows: Sequence[Any] | Stream,
     cfg: Train,
     run: Run,
     *,
     collate: Collate,
-    sizes: Sequence[float] | None = None,
+    sizes: Sizes | None = None,
     every: Sequence[Every] = (),
+    score: Score | None = None,
 ) -> None:
     """Train `learner` on `rows` in place, going on from the run's newest whole checkpoint.
 
+    With `cfg.ema` the learner carries the averaged parameters when `fit` returns, and while it is scored; callbacks see
+    the parameters of the step. Without it, it carries those of the last step. It is left in training mode.
+
     Args:
         learner: its losses are summed and minimised by AdamW.
-        rows: anything with a length that gives a dict by index (a `datasets.Dataset`, a list).
+        rows: anything with a length that gives a dict by index (a `datasets.Dataset`, a list), or a `Stream`.
         cfg: how.
         run: where metrics, checkpoints and the quarantine list go; its seed orders the rows.
         collate: rows to a batch (`data.collate.by_column`); it may add "quarantine", a list of what it left out.
-        sizes: of the rows (seconds, tokens), to batch like with like.
+        sizes: of the rows (seconds, tokens), or a function of a row, to batch like with like.
         every: callbacks.
+        score: called every `cfg.score_every` steps and at the end, in every process, without gradients and in
+            evaluation mode. The best-scored checkpoint is kept; `checkpoint.load_best` loads it.
 
     Raises:
-        TrainingError: no rows, too many bad inputs, or too many steps without a finite gradient.
+        TrainingError: too many bad inputs, or too many steps without a finite gradient; or the checkpoint is of other
+            data, and the run was not told so (`Run(..., changed=True)`).
+        FeedError: no rows, or a data worker died or hangs.
+        CheckpointError: a checkpoint could not be written, or is of another learner.
         RunError: another process trains in this folder.
+        BadInput: a shard is broken.
         Stopped: Ctrl-C or SIGTERM came; a checkpoint was written.
     """
-    if sizes is not None and len(sizes) != len(rows):
-        raise ValueError(f"{len(sizes)} sizes for {len(rows)} rows: give one for each")
-    if len(rows) == 0:
-        raise TrainingError("no rows to train on: look at the split and at the columns that rows must have")
-    with run.lock() if rank() == 0 else _nothing(), _asked_to_stop() as asked:
+    with run.lock() if rank() == 0 else nullcontext(), asked_to_stop() as asked, worker_faults_in_words():
         loop = _Loop(learner, rows, cfg, run, collate, sizes)
         start = loop.resume()
         with bar(f"training {run.recipe}", cfg.steps) as advance:
             advance(start)
-            for step, batch in enumerate(loop.batches_from(start), start=start):
+            for step, batch in enumerate(loop.feed.batches(cfg.steps - start), start=start):
+                batch = to_device(batch, loop.accelerator.device)
                 losses = loop.step(step, batch)
                 done = step + 1
                 loop.log(done, losses)
                 for callback in every:
                     if done % callback.steps == 0:
                         callback.call(Moment(done, losses, batch, learner))
+                best = score is not None and loop.score(done, score)
                 stop = loop.any_process(asked.is_set())
-                if done % cfg.save_every == 0 or done == cfg.steps or stop:
+                if done % cfg.save_every == 0 or done == cfg.steps or stop or best:
                     loop.save(done)
                 advance(1)
                 if stop:
                     raise Stopped(f"stopped and saved after step {done}: the same command goes on from here")
+        if loop.average is not None:
+            loop.average.give()
 
 
 class _Loop:
@@ -146,30 +127,51 @@ class _Loop:
     def __init__(
         self,
         learner: Learner,
-        rows: Sequence[Any],
+        rows: Sequence[Any] | Stream,
         cfg: Train,
         run: Run,
         collate: Collate,
-        sizes: Sequence[float] | None,
+        sizes: Sizes | None,
     ) -> None:
+        self.feed = Feed(
+            rows, batch_size=cfg.batch_size, seed=run.seed, collate=collate, sizes=sizes, bucket=cfg.bucket,
+            workers=cfg.workers, timeout=cfg.worker_timeout,
+        )  # fmt: skip
         mixed = {"float32": "no", "bfloat16": "bf16"}[cfg.precision]
         self.accelerator = Accelerator(mixed_precision=mixed)
-        self.learner, self.rows, self.cfg, self.run, self.collate = learner, rows, cfg, run, collate
-        self.sizes = sizes if cfg.bucket else None
+        kind = self.accelerator.distributed_type.value
+        if kind != "NO" and not kind.startswith("MULTI_"):
+            raise TrainingError(
+                f"accelerate is set up for {kind}, and fit trains whole copies of a learner (DDP): take a config with "
+                "distributed_type MULTI_GPU or MULTI_CPU, and train.microbatch where memory is short"
+            )
+        self.learner, self.cfg, self.run = learner, cfg, run
         learner.to(self.accelerator.device)
         self.optimizer = torch.optim.AdamW(_groups(learner, cfg.weight_decay), lr=cfg.lr)
         self.wrapped: nn.Module = self.accelerator.prepare_model(learner)
+        self.average = None if cfg.ema is None else Average(learner, cfg.ema)
         self.folder = run.folder / "checkpoints"
         self.skipped = self.seen = self.left_out = 0
+        self.scored: tuple[int, float] | None = None
+        self.best: tuple[int, float] | None = None
         self.clock = time.perf_counter()
 
     def resume(self) -> int:
         """Load the newest whole checkpoint; gives the number of steps done."""
         found = checkpoint.newest(self.folder)
         if found is None:
+            if rank() == 0:
+                self.run.rewind(0)
             return 0
-        state = checkpoint.load(found, self.learner, self.optimizer)
-        self.seen, self.left_out = state["seen"], state["left_out"]
+        state, average = checkpoint.load(found, self.learner, self.optimizer)
+        if self.average is not None:
+            self.average.load(average) if average else self.average.restart()
+        self.seen, self.left_out, self.skipped = state["seen"], state["left_out"], state["skipped"]
+        self.best = state["best"] and tuple(state["best"])
+        if state["step"] > self.cfg.steps:
+            raise TrainingError(f"{found} is past train.steps={self.cfg.steps}: ask for more, or take another folder")
+        place = Place.from_json(state["place"])
+        self.feed.place = place if self._same_data(state["data"], found.name) else Place(place.epoch + 1)
         if rank() == 0:
             self.run.rewind(state["step"])
         return int(state["step"])
@@ -177,25 +179,20 @@ class _Loop:
     def save(self, step: int) -> None:
         """Write a checkpoint, once for all processes."""
         if rank() == 0:
-            counts = {"seen": self.seen, "left_out": self.left_out}
-            checkpoint.save(self.folder, step, self.learner, self.optimizer, keep=self.cfg.keep, **counts)
+            state = {
+                "seen": self.seen,
+                "left_out": self.left_out,
+                "skipped": self.skipped,
+                "place": self.feed.place.to_json(),
+                "data": self.feed.describe(),
+                "score": self.scored[1] if self.scored and self.scored[0] == step else None,
+                "best": self.best,
+            }
+            checkpoint.save(
+                self.folder, step, self.learner, self.optimizer, state=state, keep=self.cfg.keep,
+                average=self.average.values if self.average is not None else None, best=self.best and self.best[0],
+            )  # fmt: skip
         self.accelerator.wait_for_everyone()
-
-    def batches_from(self, step: int) -> Iterator[Batch]:
-        """This process's part of every batch from `step` on, epoch after epoch."""
-        while step < self.cfg.steps:
-            epoch, skip = divmod(step, self._per_epoch)
-            plan = self._plan(epoch)[skip : skip + self.cfg.steps - step]
-            loader = DataLoader(
-                _Rows(self.rows, epoch),
-                batch_sampler=[_share(batch) for batch in plan],
-                collate_fn=self.collate,
-                num_workers=self.cfg.workers,
-                generator=torch.Generator().manual_seed(0),  # the loader draws a seed that nothing here uses
-            )
-            for batch in loader:
-                yield to_device(batch, self.accelerator.device)
-            step += len(plan)
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         """Move the parameters by one batch; gives the losses."""
@@ -207,14 +204,17 @@ class _Loop:
         rate = rate_at(step, steps=self.cfg.steps, peak=self.cfg.lr, warmup=warmup, shape=self.cfg.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        before = {name: buffer.clone() for name, buffer in self.learner.named_buffers()}
         self.optimizer.zero_grad(set_to_none=True)
         losses = self._backward(batch)
         norm = float(nn.utils.clip_grad_norm_(self.learner.parameters(), self.cfg.clip_norm or float("inf")))
-        if norm == norm and norm != float("inf"):
+        if math.isfinite(norm):
             self.optimizer.step()
             self.skipped = 0
+            if self.average is not None:
+                self.average.update()
         else:
-            self._skip(step, batch)
+            self._skip(step, batch, before)
         values = {name: float(loss) for name, loss in losses.items()}
         return {"loss": sum(values.values()), **values, "lr": rate, "grad_norm": norm}
 
@@ -225,23 +225,37 @@ class _Loop:
             self.clock = now
             self.run.log(step, **losses, **self.learner.levels(), seconds=now - last)
 
+    def score(self, step: int, score: Score) -> bool:
+        """Score the learner where it is time to; True where it is the best so far."""
+        if step % self.cfg.score_every and step != self.cfg.steps:
+            return False
+        self.learner.eval()
+        with torch.no_grad(), self.average.given() if self.average is not None else nullcontext():
+            found = float(score(self.learner))
+        self.learner.train()
+        self.scored = (step, found)
+        if not math.isfinite(found) or (self.best is not None and found <= self.best[1]):
+            return False
+        self.best = self.scored
+        return True
+
     def any_process(self, flag: bool) -> bool:
         """Whether the flag is set in any process, known to all."""
         if world_size() == 1:
             return flag
         return bool(self.accelerator.reduce(torch.tensor([float(flag)], device=self.accelerator.device))[0] > 0)
 
-    @property
-    def _per_epoch(self) -> int:
-        return len(self._plan(0))
-
-    def _plan(self, epoch: int) -> list[list[int]]:
-        size = min(self.cfg.batch_size, len(self.rows))
-        seed = self.run.seed
-        if self.sizes is None:
-            return batches(len(self.rows), batch_size=size, seed=seed, epoch=epoch, drop_last=True)
-        bucket = self.cfg.bucket
-        return batches(self.sizes, batch_size=size, seed=seed, epoch=epoch, drop_last=True, bucket=bucket)
+    def _same_data(self, before: dict[str, Any], name: str) -> bool:
+        now = self.feed.describe()
+        if now == before:
+            return True
+        if not self.run.changed:
+            other = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in now if now[key] != before.get(key)]
+            raise TrainingError(
+                f"{self.run.folder}: {name} was trained on other data ({'; '.join(other)}): put the rows back, take "
+                "another folder, or go on with a new epoch of these by --changed"
+            )
+        return False
 
     def _backward(self, batch: Batch) -> dict[str, Tensor]:
         if self.cfg.microbatch is not None:
@@ -251,11 +265,13 @@ class _Loop:
         self.accelerator.backward(torch.stack(list(losses.values())).sum())
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _skip(self, step: int, batch: Batch) -> None:
+    def _skip(self, step: int, batch: Batch, buffers: dict[str, Tensor]) -> None:
+        """Leave the parameters as they are, put back what the forward pass did to the buffers, and tell the rows."""
+        for name, buffer in self.learner.named_buffers():
+            buffer.copy_(buffers[name])
         self.skipped += 1
-        if rank() == 0:
-            rows = batch["row"].tolist() if isinstance(batch.get("row"), Tensor) else "not kept"
-            self.run.quarantine("*", str(rows), f"step {step + 1}: the gradient is not finite, step skipped")
+        names = ", ".join(self.feed.names(batch)) or "not kept"
+        self.run.quarantine("*", names, f"step {step + 1}: the gradient is not finite, step skipped")
         if self.skipped >= self.cfg.patience:
             raise TrainingError(
                 f"the gradient was not finite in {self.skipped} steps in a row, up to step {step + 1}: "
@@ -275,25 +291,6 @@ class _Loop:
             )
 
 
-class _Rows(Dataset[dict[str, Any]]):
-    """Rows that know their place and epoch, for per-row seeds."""
-
-    def __init__(self, rows: Sequence[Any], epoch: int) -> None:
-        self.rows, self.epoch = rows, epoch
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {**self.rows[index], "__index__": index, "__epoch__": self.epoch}
-
-
-def _share(batch: list[int]) -> list[int]:
-    """This process's contiguous part of a batch: gathered in the order of ranks, the parts are the batch again."""
-    start, end = (len(batch) * part // world_size() for part in (rank(), rank() + 1))
-    return batch[start:end]
-
-
 def _groups(learner: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     if not trained:
@@ -301,25 +298,3 @@ def _groups(learner: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     matrices = [parameter for parameter in trained if parameter.dim() > 1]
     others = [parameter for parameter in trained if parameter.dim() <= 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGTERM or Ctrl-C sets: the loop ends after the step it is in, with a checkpoint."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda *_: asked.set())
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
