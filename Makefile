@@ -13,7 +13,7 @@ RECIPES  ?= $(basename $(filter-out __init__.py,$(notdir $(wildcard src/antiphon
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
-.PHONY: help demo test slow check format docs claims bench install clean
+.PHONY: help demo test slow faults check format docs claims bench install clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,9 @@ test: install ## run the tests that take seconds each (JOBS=2 at a time)
 
 slow: install ## run the tests that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not claims" $(ARGS)
+
+faults: install ## break a training in every way we know, and print what was promised and kept
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults $(ARGS)
 
 check: $(VENV)/.dev ## format and lint, types, import rules, spelling
 	$(BIN)/ruff format --check .

@@ -99,7 +99,6 @@ class Refine(ContrastiveLearner):
         """
         self.align, self.alpha = cfg.align, cfg.alpha
         self.teacher = deepcopy(self.branches).requires_grad_(False)
-        self.zero_grad(set_to_none=True)  # or the last step before would count in the norm of gradients to come
         self.scale.requires_grad_(False)  # the temperature stays the start's
         lengths = torch.cat([views[name][views[f"has_{name}"]].norm(dim=1) for name in self.branches])
         self.sigma.copy_(lengths.mean() / math.sqrt(cfg.width))

@@ -207,7 +207,8 @@ class _Loop:
         before = {name: buffer.clone() for name, buffer in self.learner.named_buffers()}
         self.optimizer.zero_grad(set_to_none=True)
         losses = self._backward(batch)
-        norm = float(nn.utils.clip_grad_norm_(self.learner.parameters(), self.cfg.clip_norm or float("inf")))
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        norm = float(nn.utils.clip_grad_norm_(trained, self.cfg.clip_norm or float("inf")))
         if math.isfinite(norm):
             self.optimizer.step()
             self.skipped = 0
