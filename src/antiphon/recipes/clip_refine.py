@@ -243,6 +243,7 @@ def laptop() -> Config:
     head = HeadConfig(norm="standard", hidden=256)
     image, text = (Tower(encoder=name, keep=1, head=head) for name in ("efficientnet-lite0", "all-MiniLM-L6-v2"))
     return Config(
+        before=Pairs(source="clipart", columns=("image", "text"), options={"most": 3}),
         towers=Towers(image=image, text=text),
         start=Train(steps=600, batch_size=256, lr=1e-3),
         train=Train(steps=60, batch_size=256, lr=1e-4, weight_decay=0.1),

@@ -59,6 +59,14 @@ def test_words_and_what_is_left_out(tmp_path: Path) -> None:
     assert load("clipart", folder=tmp_path, shared=3)[1]["text"] == "Icon Theme, icon 0"
 
 
+def test_at_most_so_many_drawings_of_a_text(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"star{number}.svg").write_text(drawing("Star"))
+    rows = load("clipart", folder=tmp_path, most=3)
+    assert list(rows["id"]) == ["star0", "star1", "star2"]
+    assert "2 drawings beyond the most of one text" in rows.info.description
+
+
 def test_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no folder"):
         load("clipart", folder=tmp_path / "no")

@@ -31,7 +31,7 @@ _CREDIT = re.compile(r"^clipart by [^-]+ - ", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 
 
-def load(folder: str | Path | None = None, *, shared: int = 5) -> Dataset:
+def load(folder: str | Path | None = None, *, shared: int = 5, most: int | None = None) -> Dataset:
     """Rows of `id, image, text, title, keywords, top`.
 
     `text` is the title and the keywords in one line, `title` None where it names a collection, `keywords` a
@@ -43,6 +43,7 @@ def load(folder: str | Path | None = None, *, shared: int = 5) -> Dataset:
         folder: the unpacked package or its `svg` folder; None gets the package through
             `antiphon.data.debian`.
         shared: a title of more drawings than this names a collection.
+        most: at most so many drawings of one `text`, the first by path: 1,375 are "stars, shapes, magick, geometry".
 
     Raises:
         DataError: no drawings there, or the package cannot be had.
@@ -60,7 +61,8 @@ def load(folder: str | Path | None = None, *, shared: int = 5) -> Dataset:
             left["drawings that are not self-contained"] += 1
             _log.debug("clipart: %s", error)
     titles = Counter(title.lower() for title, _ in found.values())
-    rows = []
+    rows: list[dict[str, object]] = []
+    alike: Counter[str] = Counter()
     for path, (title, keywords) in found.items():
         own = title if title and titles[title.lower()] <= shared else None
         words = ([own] if own else []) + [word for word in keywords if word.lower() != (own or "").lower()]
@@ -68,14 +70,13 @@ def load(folder: str | Path | None = None, *, shared: int = 5) -> Dataset:
         if not words:
             left["drawings without words"] += 1
             continue
-        row = {
-            "id": name,
-            "image": path,
-            "text": ", ".join(words),
-            "title": own,
-            "keywords": ", ".join(keywords),
-        }
-        rows.append(row | {"top": name.partition("/")[0]})
+        text, top = ", ".join(words), name.partition("/")[0]
+        alike[text] += 1
+        if most is not None and alike[text] > most:
+            left["drawings beyond the most of one text"] += 1
+            continue
+        row = {"id": name, "image": path, "text": text, "title": own, "keywords": ", ".join(keywords), "top": top}
+        rows.append(row)
     if not rows:
         raise DataError(f"{root}: holds no SVG drawings with words; give the unpacked {PACKAGE} as options.folder")
     report = f"{len(rows)} drawings; left out: " + ", ".join(f"{n} {what}" for what, n in sorted(left.items()))
