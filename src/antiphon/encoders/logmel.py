@@ -2,7 +2,8 @@
 
 Axes: B clips, S samples, T frames, F FFT bins, M mel bands. Each clip's frames depend on that clip's samples only, so
 that a clip gives the same frames alone or in a batch. Both are computed in the precision of the samples or in a
-better one, also under autocast: the powers span more than half precision holds. Oracles: the feature extractors of `transformers`.
+better one, also under autocast: the powers span more than half precision holds. Oracles: the feature extractors of
+`transformers`.
 """
 
 from __future__ import annotations
