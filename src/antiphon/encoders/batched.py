@@ -24,8 +24,11 @@ from antiphon.types import InputCut, Padded
 
 Precision = Literal["float32", "bfloat16"]
 
-BUDGETS = {"text": 4500.0, "speech": 24.0, "audio": 24.0}
-"""Padded size of a batch where the caller names none: characters (about a thousand tokens), seconds."""
+BUDGETS = {"text": 4500.0, "speech": 8.0, "audio": 8.0}
+"""Padded size of a batch: characters (about a thousand tokens), seconds. On a processor larger batches are slower, as
+what passes between layers no longer fits its cache."""
+DEVICE = 32
+"""So many times the budget goes to a device that is no processor."""
 MOST = {"text": 512, "speech": 64, "audio": 64}
 """Most items of a batch where the caller names none; 32 of every other signal, whose items are all of one size."""
 
@@ -64,7 +67,8 @@ def embed_items(
             "wanted float32 or bfloat16, none or more workers, and at least one item"
         )
     call = forward or (lambda batch: encoder(batch).pooled)
-    plan = like_with_like(item_sizes(items, encoder.signal), encoder.signal, batch_size=batch_size)
+    times = 1 if torch.device(device).type == "cpu" else DEVICE
+    plan = like_with_like(item_sizes(items, encoder.signal), encoder.signal, batch_size=batch_size, times=times)
     half = torch.autocast(torch.device(device).type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
     parts = []
     with evaluating(encoder), half:
@@ -90,13 +94,15 @@ def item_sizes(items: Sequence[Any], signal: str) -> list[float]:
     return [0.0] * len(items)
 
 
-def like_with_like(sizes: Sequence[float], signal: str, *, batch_size: int | None = None) -> list[list[int]]:
-    """Batches of places, from the largest item to the smallest, each within the signal's budget of padded size.
+def like_with_like(
+    sizes: Sequence[float], signal: str, *, batch_size: int | None = None, times: int = 1
+) -> list[list[int]]:
+    """Batches of places, from the largest item to the smallest, each within `times` the signal's padded budget.
 
     An item that is larger than the budget is a batch by itself.
     """
-    most = batch_size or MOST.get(signal, 32)
-    budget = BUDGETS.get(signal, float("inf"))
+    most = batch_size or times * MOST.get(signal, 32)
+    budget = times * BUDGETS.get(signal, float("inf"))
     plan: list[list[int]] = []
     longest = 0.0
     for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
