@@ -1,4 +1,4 @@
-"""What `make bench` relies on: rows have names of their own, need no peer to be listed, and their arithmetic is right."""
+"""What `make bench` relies on: rows have names of their own, are listed without peers, and compute what they say."""
 
 import importlib
 import subprocess
@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from benchmarks.__main__ import rows
 from benchmarks.measuring import Row, in_turns, paired_ratio
 
@@ -23,7 +22,15 @@ print("\\n".join(rows()))
 
 
 def _row(**changes):
-    options = {"ours": 3.0, "peer": 2.0, "unit": "s", "peer_name": "x 1", "reach": 1.5, "want": "at least", "bound": "b"}
+    options = {
+        "ours": 3.0,
+        "peer": 2.0,
+        "unit": "s",
+        "peer_name": "x 1",
+        "reach": 1.5,
+        "want": "at least",
+        "bound": "b",
+    }
     return Row(**(options | changes))
 
 

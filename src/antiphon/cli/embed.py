@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
 import typer
 
@@ -43,7 +42,7 @@ def embed(
             signal,
             [item for _, item in items],
             batch_size=batch_size or None,
-            precision=cast(Any, precision),
+            precision=precision,
             workers=workers,
             progress=advance,
         )

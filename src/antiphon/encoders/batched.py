@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,8 +21,6 @@ from antiphon.decode.probing import cached_seconds
 from antiphon.encoders import Encoder
 from antiphon.errors import WrongValue
 from antiphon.types import InputCut, Padded
-
-Precision = Literal["float32", "bfloat16"]
 
 BUDGETS = {"text": 4500.0, "speech": 8.0, "audio": 8.0}
 """Padded size of a batch: characters (about a thousand tokens), seconds. On a processor larger batches are slower, as
@@ -40,7 +38,7 @@ def embed_items(
     *,
     forward: Callable[[Padded], Float[Tensor, "b d"]] | None = None,
     batch_size: int | None = None,
-    precision: Precision = "float32",
+    precision: str = "float32",
     workers: int = 0,
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] = lambda _: None,
@@ -52,7 +50,7 @@ def embed_items(
         items: as `encoder.collate` takes them; None gives a zero vector.
         forward: from a batch to a vector each; without it, the encoder's own pooled vector.
         batch_size: most items of a batch; None leaves it to the items' sizes.
-        precision: what the model computes in; "bfloat16" wants a processor or a device that multiplies it.
+        precision: what the model computes in: "float32", or "bfloat16" where the processor or device multiplies it.
         workers: processes that read and decode items, ahead of the model; 0 does it here.
         device: where `forward` runs.
         progress: called with the number of items done since the last call.

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from antiphon.distributed import rank
 from antiphon.encoders import Encoder
-from antiphon.encoders.batched import Precision, embed_items, evaluating
+from antiphon.encoders.batched import embed_items, evaluating
 from antiphon.encoders.heads import Head, HeadConfig, unit
 from antiphon.encoders.open import load_encoder, save_encoder
 from antiphon.errors import UserError
@@ -76,7 +76,7 @@ class Space(nn.Module):
         self,
         *,
         batch_size: int | None = None,
-        precision: Precision = "float32",
+        precision: str = "float32",
         workers: int = 0,
         progress: Callable[[int], None] = lambda _: None,
         **items: Sequence[Any],
@@ -112,7 +112,7 @@ class Space(nn.Module):
         sequence: Sequence[Any],
         *,
         batch_size: int | None = None,
-        precision: Precision = "float32",
+        precision: str = "float32",
         workers: int = 0,
         progress: Callable[[int], None] = lambda _: None,
     ) -> Float[Tensor, "n e"]:
