@@ -23,7 +23,10 @@ def rows() -> dict[str, Callable[[], Row]]:
     found: dict[str, Callable[[], Row]] = {}
     for path in sorted(HERE.glob("*.py")):
         if path.stem not in ("__init__", "__main__", "measuring"):
-            found |= importlib.import_module(f"benchmarks.{path.stem}").ROWS
+            more = importlib.import_module(f"benchmarks.{path.stem}").ROWS
+            if twice := sorted(set(found) & set(more)):
+                raise SystemExit(f"{path.name} has rows {twice}, which another module has: a row's name is its own")
+            found |= more
     return found
 
 

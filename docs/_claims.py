@@ -1,4 +1,7 @@
-"""A mkdocs hook: puts the measured cards of `claims/*.json` where a page says `<!-- cards -->`. No number is typed."""
+"""A mkdocs hook: puts what was measured into pages, so that no number is typed.
+
+`<!-- cards -->` becomes the cards of `claims/*.json`, `<!-- benchmarks -->` the table of `benchmarks/results.json`.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,27 @@ from pathlib import Path
 from typing import Any
 
 CLAIMS = Path(__file__).parents[1] / "claims"
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results.json"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """What mkdocs calls for each page."""
-    return markdown.replace("<!-- cards -->", cards(CLAIMS))
+    return markdown.replace("<!-- cards -->", cards(CLAIMS)).replace("<!-- benchmarks -->", benchmarks(RESULTS))
+
+
+def benchmarks(results: Path) -> str:
+    """A table of the rows that `make bench` measured, and below it what limits each."""
+    if not results.is_file():
+        return "Nothing is measured yet: `make bench` does it."
+    rows = json.loads(results.read_text(encoding="utf-8"))
+    lines = [
+        f"| {row['row']} | {row['ours']:.3g} | {row['peer']:.3g} | {row['unit']} | {row['peer_name']} "
+        f"| {row['ratio']:.3g} | {row['want']} {row['reach']:.3g} | {'yes' if row['reached'] else '**no**'} |"
+        for row in rows
+    ]
+    head = f"| row | ours | peer | unit | measured against | ratio | wanted | reached |\n|{'---|' * 8}\n"
+    bounds = "\n".join(f"- {row['row']}: {row['bound']}." for row in rows)
+    return head + "\n".join(lines) + "\n\nWhat limits ours:\n\n" + bounds
 
 
 def cards(folder: Path) -> str:

@@ -57,6 +57,7 @@ def test_lines_of_a_text_file_are_rows(command, run, here):
         (("embed", "pictures", "--as", "image", "--space", "nowhere"), "nowhere holds no space"),
         (("embed", "bad.png", "--as", "image", "--space", "run/space"), "bad.png"),
         (("embed", "bad.png", "--as", "text", "--space", "run/space"), "bad.png: not UTF-8 text"),
+        (("embed", "pictures", "--as", "image", "--space", "run/space", "--precision", "int4"), "precision='int4'"),
     ],
 )
 def test_a_mistake_is_one_line(command, run, here, words, said):

@@ -1,4 +1,4 @@
-"""The page of claims shows what the cards say."""
+"""The pages of claims and of benchmarks show what was measured."""
 
 import importlib.util
 import json
@@ -43,3 +43,19 @@ def test_without_cards_it_says_so(tmp_path):
 def test_the_page_has_a_place_for_them():
     assert "<!-- cards -->" in (ROOT / "docs/claims.md").read_text(encoding="utf-8")
     assert "docs/_claims.py" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+
+
+def test_the_benchmarks_table_shows_every_row_and_its_bound(tmp_path):
+    row = {
+        "row": "search-1", "ours": 31.55, "peer": 10.48, "unit": "queries/s", "peer_name": "faiss-cpu 1.15.1",
+        "ratio": 3.0096, "want": "at least", "reach": 0.9, "reached": True, "bound": "the memory",
+    }  # fmt: skip
+    missed = row | {"row": "other", "ratio": 0.5, "reached": False}
+    (tmp_path / "results.json").write_text(json.dumps([row, missed]))
+    page = _hook().benchmarks(tmp_path / "results.json")
+    assert "| search-1 | 31.6 | 10.5 | queries/s | faiss-cpu 1.15.1 | 3.01 | at least 0.9 | yes |" in page
+    assert "| other |" in page
+    assert "| 0.5 | at least 0.9 | **no** |" in page
+    assert "- search-1: the memory." in page
+    assert "Nothing is measured yet" in _hook().benchmarks(tmp_path / "gone.json")
+    assert "<!-- benchmarks -->" in (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")

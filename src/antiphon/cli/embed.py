@@ -19,7 +19,9 @@ def embed(
     signal: str = typer.Option(..., "--as", help="The branch to use: text, speech, image, audio."),
     space: Path = typer.Option(Path("runs/demo/space"), help="A space's folder, or a hub id."),
     out: Path = typer.Option(Path("index"), help="The index folder to write."),
-    batch_size: int = typer.Option(32, min=1, help="Items encoded at once; it does not change the vectors."),
+    batch_size: int = typer.Option(0, min=0, help="Most items encoded at once; 0 leaves it to their sizes."),
+    precision: str = typer.Option("float32", help="float32, or bfloat16: faster where the processor has it."),
+    workers: int = typer.Option(0, min=0, help="Processes that read and decode files ahead of the encoder."),
 ) -> None:
     """Embed files or lines of text into a space, and write an index that `antiphon search` reads.
 
@@ -36,7 +38,14 @@ def embed(
         )
     loaded = Space.load(space, only=[signal])
     with bar(f"embedding {signal}", len(items)) as advance:
-        vectors = loaded.embed_column(signal, [item for _, item in items], batch_size=batch_size, progress=advance)
+        vectors = loaded.embed_column(
+            signal,
+            [item for _, item in items],
+            batch_size=batch_size or None,
+            precision=precision,
+            workers=workers,
+            progress=advance,
+        )
     entries = [Entry(row, signal, str(item)) for row, item in items]
     Index(vectors, entries).save(out)
     typer.echo(f"{len(entries)} vectors of width {loaded.width} in {out}")

@@ -8,7 +8,8 @@ from typing import Any
 from datasets import Dataset
 
 from antiphon.data.pairs import signal_of
-from antiphon.decode import BadInput, decode_image, probe_seconds
+from antiphon.decode import BadInput, decode_image
+from antiphon.decode.probing import cached_seconds
 from antiphon.progress import bar
 from antiphon.runs import Run
 
@@ -55,7 +56,7 @@ def seconds(rows: Dataset, columns: Sequence[str], run: Run) -> list[float] | No
     for column in heard:
         for at, item in enumerate(rows[column]):
             try:
-                longest[at] = max(longest[at], 0.0 if item is None else probe_seconds(item))
+                longest[at] = max(longest[at], 0.0 if item is None else cached_seconds(item))
             except BadInput as error:
                 run.quarantine(column, rows[at]["id"], str(error))
     return longest if heard else None

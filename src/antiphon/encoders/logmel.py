@@ -1,8 +1,9 @@
 """Log-mel front ends, batched, in torch: the Whisper and the Kaldi conventions.
 
 Axes: B clips, S samples, T frames, F FFT bins, M mel bands. Each clip's frames depend on that clip's samples only, so
-that a clip gives the same frames alone or in a batch. Both are computed in the precision of the samples, also under
-autocast: the powers span more than half precision holds. Oracles: the feature extractors of `transformers`.
+that a clip gives the same frames alone or in a batch. Both are computed in the precision of the samples or in a
+better one, also under autocast: the powers span more than half precision holds. Oracles: the feature extractors of
+`transformers`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ RATE = 16_000
 HOP = 160
 SIZE = 400
 """Samples in a window: 25 ms."""
+PIECE = 256
+"""Frames that are taken from samples to bands at a time on the CPU: half a megabyte."""
 
 
 def whisper_logmel(clips: Padded, *, bands: int = 80) -> Padded:
@@ -42,8 +45,8 @@ def whisper_logmel(clips: Padded, *, bands: int = 80) -> Padded:
     lengths = (clips.lengths + HOP - 1) // HOP
     count = int(lengths.max().clamp(min=1))
     window = torch.hann_window(SIZE, device=waves_BS.device, dtype=waves_BS.dtype)
-    frames_BTS = waves_BS.unfold(1, SIZE, HOP)[:, :count] * window
-    log_BTM = _bands(frames_BTS, SIZE, mel_filters(bands, SIZE, "slaney")).clamp(min=1e-10).log10()
+    frames_BTS = waves_BS.unfold(1, SIZE, HOP)[:, :count]
+    log_BTM = _bands(frames_BTS, lengths, window, SIZE, mel_filters(bands, SIZE, "slaney")).clamp(min=1e-10).log10()
     mask_BT1 = length_mask(lengths, count)[:, :, None]
     top_B11 = log_BTM.masked_fill(~mask_BT1, -math.inf).amax((1, 2), keepdim=True)
     log_BTM = (torch.maximum(log_BTM, top_B11 - 8.0) + 4.0) / 4.0
@@ -54,7 +57,9 @@ def kaldi_fbank(clips: Padded, *, bands: int = 80) -> Padded:
     """Kaldi's log-mel filter banks at 100 frames a second, `(B, T, M)`, for samples in [-1, 1].
 
     25 ms Povey windows, mean removed, pre-emphasis 0.97, 512-point FFT, mel bands from 20 Hz to 8 kHz that are
-    triangles in the mel domain, natural log; no dither. Only whole windows give a frame (`snip_edges`).
+    triangles in the mel domain, natural log; no dither. Only whole windows give a frame (`snip_edges`). On the CPU in
+    float64 up to the powers: bands that are all but silent beside loud ones drown in the rounding of float32, which
+    moves their logarithm by 0.1 and more.
 
     differs: a clip shorter than a window gives one frame, padded with zeros, where Kaldi gives none.
 
@@ -62,24 +67,61 @@ def kaldi_fbank(clips: Padded, *, bands: int = 80) -> Padded:
         clips: `(B, S)` samples at 16 kHz; what stands beyond a clip's length is not read.
         bands: M.
     """
-    waves_BS = torch.where(clips.mask, clips.values, 0.0) * 32768.0
+    exact = torch.float64 if clips.values.device.type == "cpu" else clips.values.dtype
     lengths = torch.where(clips.lengths > 0, ((clips.lengths - SIZE) // HOP + 1).clamp(min=1), 0)
     count = int(lengths.max().clamp(min=1))
     need = (count - 1) * HOP + SIZE
-    frames_BTS = pad(waves_BS, (0, max(0, need - waves_BS.shape[1]))).unfold(1, SIZE, HOP)[:, :count]
-    frames_BTS = frames_BTS - frames_BTS.mean(2, keepdim=True)
-    before = torch.cat([frames_BTS[:, :, :1], frames_BTS[:, :, :-1]], dim=2)
-    window = torch.hann_window(SIZE, periodic=False, device=waves_BS.device, dtype=waves_BS.dtype).pow(0.85)
-    mel_BTM = _bands((frames_BTS - 0.97 * before) * window, 512, mel_filters(bands, 512, "kaldi"))
-    log_BTM = mel_BTM.clamp(min=torch.finfo(torch.float32).eps).log()
+    waves_BS = torch.where(clips.mask, clips.values, 0.0)[:, :need]
+    waves_BS = pad(waves_BS, (1, need - waves_BS.shape[1])).to(exact)  # one sample more, for the first to differ from
+    # emphasis before the frames are cut: a frame's first sample, which has none before it, meets a window of zero there
+    sharp_BS = torch.sub(waves_BS[:, 1:], waves_BS[:, :-1], alpha=0.97)
+    sums = waves_BS[:, 1:].reshape(len(waves_BS), -1, HOP // 2).sum(2)
+    mean_BT = sums.unfold(1, 2 * SIZE // HOP, 2).sum(2) / SIZE
+    window = 32768.0 * torch.hann_window(SIZE, periodic=False, device=waves_BS.device, dtype=exact).pow(0.85)
+    filters, frames_BTS = mel_filters(bands, 512, "kaldi"), sharp_BS.unfold(1, SIZE, HOP)
+    mel_BTM = _bands(frames_BTS, lengths, window, 512, filters, offset_BT=(1.0 - 0.97) * mean_BT)
+    log_BTM = mel_BTM.to(clips.values.dtype).clamp(min=torch.finfo(torch.float32).eps).log()
     return Padded(torch.where(length_mask(lengths, count)[:, :, None], log_BTM, 0.0), lengths)
 
 
-def _bands(frames_BTS: Tensor, fft: int, filters_FM: Tensor) -> Tensor:
-    power_BTF = torch.fft.rfft(frames_BTS, n=fft).abs().square()
-    with torch.autocast(frames_BTS.device.type, enabled=False):
-        mel_BTM: Tensor = power_BTF @ filters_FM.to(power_BTF)
-    return mel_BTM
+def _bands(
+    frames_BTS: Tensor,
+    lengths: Tensor,
+    window: Tensor,
+    fft: int,
+    filters_FM: Tensor,
+    *,
+    offset_BT: Tensor | None = None,
+) -> Tensor:
+    """Powers in bands of frames, each less its offset, times the window; zero behind a clip's last frame."""
+    filters_FM = filters_FM.to(frames_BTS.device)
+    if frames_BTS.device.type != "cpu":
+        return _powers(frames_BTS, window, fft, filters_FM, offset_BT)
+    clips = []
+    for clip, count in enumerate(lengths.tolist()):
+        # pieces that stay in the processor's cache from the window to the bands
+        parts = [
+            _powers(
+                frames_BTS[clip, at : min(at + PIECE, count)],
+                window,
+                fft,
+                filters_FM,
+                None if offset_BT is None else offset_BT[clip, at : min(at + PIECE, count)],
+            )
+            for at in range(0, count, PIECE)
+        ]
+        silent = filters_FM.new_zeros(frames_BTS.shape[1] - count, filters_FM.shape[1])
+        clips.append(torch.cat([*parts, silent]))
+    return torch.stack(clips) if clips else filters_FM.new_zeros(*frames_BTS.shape[:2], filters_FM.shape[1])
+
+
+def _powers(frames: Tensor, window: Tensor, fft: int, filters_FM: Tensor, offset: Tensor | None) -> Tensor:
+    frames = frames * window if offset is None else torch.addcmul(frames * window, offset[..., None], -window)
+    spectrum = torch.fft.rfft(frames, n=fft)
+    power = spectrum.real.square() + spectrum.imag.square()  # of the absolute value, torch would take a root first
+    with torch.autocast(frames.device.type, enabled=False):
+        mel: Tensor = power.to(filters_FM) @ filters_FM  # sums of positive terms: float32 is enough
+    return mel
 
 
 @lru_cache(maxsize=8)

@@ -1,4 +1,8 @@
-"""Text encoders: any `transformers` text model, and a byte-level Transformer to train from scratch."""
+"""Text encoders: any `transformers` text model, and a byte-level Transformer to train from scratch.
+
+Where no gradient is wanted, a BERT on the CPU is run by `packed.PackedText`, without padding; under bfloat16 autocast,
+on its weights in bfloat16.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, ClapTextModel, Si
 from antiphon.decode import BadInput, clean_text
 from antiphon.encoders import Encoder
 from antiphon.encoders.blocks import Stack
+from antiphon.encoders.packed import PackedText, packable, state_of
 from antiphon.encoders.pooling import masked_mean
 from antiphon.encoders.weights import wheel_path
 from antiphon.errors import WrongValue
@@ -51,18 +56,25 @@ class TransformersText(Encoder):
         self.width = int(self.model.config.hidden_size)
         self.max_tokens = self._limit(name, max_tokens)
         self.settings = {"max_tokens": self.max_tokens}
+        self._kept: dict[torch.dtype, tuple[Any, PackedText]] = {}
 
     def collate(self, items: Sequence[Any]) -> Padded:
         """Texts to token ids `(B, T)`."""
-        ids = [[] if item is None else self._tokenize(clean_text(item)) for item in items]
-        padding = self.tokenizer.pad_token_id or 0
-        return _padded(ids, padding)
+        texts = [clean_text(item) for item in items if item is not None]
+        found = iter(self._tokenize(texts) if texts else [])
+        return _padded([[] if item is None else next(found) for item in items], self.tokenizer.pad_token_id or 0)
 
     def forward(self, batch: Padded) -> Encoded:
         """Token ids to last hidden states, `D` the model's width."""
-        attended = batch.mask.clone()
-        attended[:, 0] |= ~batch.present  # a missing text attends to one padding token: finite, and masked out below
-        tokens = self.model(input_ids=batch.values, attention_mask=attended.long()).last_hidden_state
+        packed = self._packed(batch.values.device)
+        if packed is not None:
+            tokens = packed(batch)
+        elif bool((batch.lengths == batch.values.shape[1]).all()):  # nothing is padded: attention needs no mask
+            tokens = self.model(input_ids=batch.values).last_hidden_state
+        else:
+            attended = batch.mask.clone()
+            attended[:, 0] |= ~batch.present  # a missing text attends to one padding token: finite, masked out below
+            tokens = self.model(input_ids=batch.values, attention_mask=attended.long()).last_hidden_state
         return Encoded(tokens, batch.mask, masked_mean(tokens, batch.mask))
 
     def save(self, folder: Path) -> None:
@@ -77,15 +89,37 @@ class TransformersText(Encoder):
         settings = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
         return cls(folder, max_tokens=settings["max_tokens"])
 
-    def _tokenize(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, truncation=False, verbose=False)["input_ids"]
-        if not ids:
-            raise BadInput(f"text {text!r:.40}: the tokenizer makes no token of it")
-        if len(ids) <= self.max_tokens:
-            return ids
-        warn_cut(text, len(ids), self.max_tokens, "tokens")
-        cut: list[int] = self.tokenizer(text, truncation=True, max_length=self.max_tokens)["input_ids"]
-        return cut
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_kept": {}}  # weights laid out for oneDNN are neither copied nor pickled
+
+    def _packed(self, device: torch.device) -> PackedText | None:
+        """The model without padding, where that is all that is wanted: its weights as they are now."""
+        if self.training or torch.is_grad_enabled() or not packable(self.model, device):
+            return None
+        half = torch.is_autocast_enabled("cpu")
+        dtype = torch.get_autocast_dtype("cpu") if half else torch.float32
+        if dtype not in (torch.float32, torch.bfloat16):
+            return None
+        state = state_of(self.model)
+        if dtype not in self._kept or self._kept[dtype][0] != state:
+            self._kept = {dtype: (state, PackedText(self.model, dtype))}
+        return self._kept[dtype][1]
+
+    def _tokenize(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of texts, in one call of the tokenizer; those that are cut, in a second one."""
+        plain = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
+        lines: list[list[int]] = self.tokenizer(texts, truncation=False, **plain)["input_ids"]
+        if not all(lines):
+            empty = next(text for text, line in zip(texts, lines, strict=True) if not line)
+            raise BadInput(f"text {empty!r:.40}: the tokenizer makes no token of it")
+        long = [at for at, line in enumerate(lines) if len(line) > self.max_tokens]
+        for at in long:
+            warn_cut(texts[at], len(lines[at]), self.max_tokens, "tokens")
+        if long:
+            cut = self.tokenizer([texts[at] for at in long], truncation=True, max_length=self.max_tokens, **plain)
+            for at, line in zip(long, cut["input_ids"], strict=True):
+                lines[at] = line
+        return lines
 
     def _limit(self, name: str | Path, asked: int | None) -> int:
         limit = int(getattr(self.model.config, "max_position_embeddings", 512))
