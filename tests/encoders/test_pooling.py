@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from antiphon.encoders.pooling import AttentionPooling, LayerMix, masked_mean
+from antiphon.encoders.pooling import AttentionPooling, LayerMix, last_token, masked_mean
 from tests.encoders.tiny import scatter
 
 MASK = torch.tensor([[True, True, False], [False, False, False], [True, True, True]])
@@ -58,3 +58,9 @@ def test_layer_mix_starts_as_the_mean_of_layers_and_can_choose_one():
     with torch.no_grad():
         mix.logits.copy_(torch.tensor([-100.0, 0.0, -100.0]))
     torch.testing.assert_close(mix(layers), layers[..., 4:8])
+
+
+def test_the_last_token_is_the_last_real_one():
+    tokens = torch.arange(24.0).view(3, 4, 2)
+    mask = torch.tensor([[True, True, False, False], [True] * 4, [False] * 4])
+    assert last_token(tokens, mask).tolist() == [[2.0, 3.0], [14.0, 15.0], [0.0, 0.0]]

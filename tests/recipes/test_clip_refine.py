@@ -5,11 +5,17 @@ import math
 import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
+from transformers import CLIPImageProcessorPil
 
 from antiphon.encoders.features import Features
+from antiphon.encoders.heads import Head
+from antiphon.encoders.pretrained import clip_space
+from antiphon.encoders.space import Branch, Space
 from antiphon.errors import UserError
 from antiphon.recipes import clip_refine
 from antiphon.runs import Run
+from tests.encoders.test_text import clip, tokenizer
+from tests.encoders.tiny import save
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +26,8 @@ def _own_cache(tmp_path, monkeypatch):
 def _learner(**changes):
     torch.manual_seed(0)
     cfg = clip_refine.tiny().but(**changes)
-    return cfg, clip_refine.Refine(cfg, {signal: Features(6, signal=signal) for signal in ("image", "text")})
+    branches = {signal: Branch(Features(6, signal=signal), Head(6, 32)) for signal in ("image", "text")}
+    return cfg, clip_refine.Refine(branches, 0.07)
 
 
 def _views(rows=7):
@@ -96,6 +103,20 @@ def test_arms_share_the_start(tmp_path):
     start = {name: value for name, value in first.items() if name.startswith("start/")}
     assert start == {name: second[name] for name in start}
     assert first["test/new/gap"] != second["test/new/gap"]
+
+
+def test_a_pretrained_clip_is_refined_whole(tmp_path):
+    processor = CLIPImageProcessorPil(size={"shortest_edge": 8}, crop_size={"height": 8, "width": 8})
+    folder = save(clip(), tmp_path / "hub", tokenizer(), processor)
+    cfg = clip_refine.tiny().but(pretrained=str(folder), train__steps=3)
+    measures = clip_refine.run(cfg, run := Run.of("clip_refine", cfg, root=tmp_path))
+    space, start = Space.load(run.folder / "space"), clip_space(folder)[0]
+    moved = [
+        name for name, weight in start.named_parameters() if not torch.equal(weight, space.get_parameter(name))
+    ]  # fmt: skip
+    assert any("encoder.model" in name for name in moved)
+    assert measures["start/test/new/gap"] != measures["test/new/gap"]
+    assert not list(tmp_path.glob("clip_refine_start-*"))
 
 
 def test_other_columns_before_and_after_are_refused(tmp_path):

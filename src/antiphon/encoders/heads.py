@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from antiphon.config import Config
-from antiphon.encoders.pooling import AttentionPooling, LayerMix, masked_mean, segments
+from antiphon.encoders.pooling import AttentionPooling, LayerMix, last_token, masked_mean, segments
 from antiphon.errors import WrongValue
 from antiphon.types import Encoded
 
@@ -20,8 +20,8 @@ from antiphon.types import Encoded
 class HeadConfig(Config):
     """How a head is built."""
 
-    pooling: Literal["encoder", "mean", "attention", "segments"] = "encoder"
-    """"encoder" takes the encoder's own pooled vector; the others pool its tokens."""
+    pooling: Literal["encoder", "mean", "last", "attention", "segments"] = "encoder"
+    """"encoder" takes the encoder's own pooled vector; the others pool its tokens, "last" takes the last real one."""
     segments: int = 4
     """With pooling=segments: the means of so many stretches of time, side by side, so that order is heard."""
     layers: int = 1
@@ -51,7 +51,7 @@ class Head(nn.Module):
         if width % config.layers:
             raise WrongValue(f"width {width} does not hold {config.layers} layers of equal width")
         if config.pooling == "encoder" and config.layers > 1:
-            raise WrongValue("layers are mixed on tokens: choose pooling=mean, attention or segments")
+            raise WrongValue("layers are mixed on tokens: choose pooling=mean, last, attention or segments")
         self.config, self.width, self.out = config, width, out
         inner = width // config.layers
         self.mix = LayerMix(config.layers) if config.layers > 1 else nn.Identity()
@@ -75,6 +75,8 @@ class Head(nn.Module):
         tokens_BTD: Tensor = self.mix(encoded.tokens)
         if self.config.pooling == "segments":
             return segments(tokens_BTD, encoded.mask, self.config.segments).flatten(1)
+        if self.config.pooling == "last":
+            return last_token(tokens_BTD, encoded.mask)
         if self.attention is None:
             return masked_mean(tokens_BTD, encoded.mask)
         pooled: Tensor = self.attention(tokens_BTD, encoded.mask)

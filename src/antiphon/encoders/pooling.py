@@ -15,6 +15,14 @@ def masked_mean(tokens_BTD: Float[Tensor, "b t d"], mask_BT: Bool[Tensor, "b t"]
     return torch.where(mask_BT[:, :, None], tokens_BTD, 0.0).sum(1) / mask_BT.sum(1, keepdim=True).clamp(min=1)
 
 
+def last_token(tokens_BTD: Float[Tensor, "b t d"], mask_BT: Bool[Tensor, "b t"]) -> Float[Tensor, "b d"]:
+    """The last real position of each item; zero for an item that has none."""
+    places_BT = torch.arange(mask_BT.shape[1], device=mask_BT.device).expand_as(mask_BT)
+    last_B = places_BT.masked_fill(~mask_BT, 0).amax(1)
+    rows_B = torch.arange(len(mask_BT), device=mask_BT.device)
+    return tokens_BTD[rows_B, last_B] * mask_BT.any(1, keepdim=True)
+
+
 class AttentionPooling(nn.Module):
     """A learned weighted mean of positions: one softmax over time for each of several slices of the width.
 

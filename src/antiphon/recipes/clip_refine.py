@@ -30,11 +30,12 @@ from torch.nn.functional import mse_loss, normalize
 from antiphon.config import Config as Settings
 from antiphon.data.cache import cache_folder
 from antiphon.data.collate import Collate
-from antiphon.data.opening import Rows
+from antiphon.data.opening import Rows, opened
 from antiphon.data.pairs import Pairs, expand, signal_of, splits
 from antiphon.encoders import Encoder
 from antiphon.encoders.features import FeatureCache, Features
 from antiphon.encoders.heads import Head, HeadConfig
+from antiphon.encoders.pretrained import clip_space
 from antiphon.encoders.space import Branch, Space, branches_of
 from antiphon.encoders.towers import Tower, Towers, encode_columns, prepare_heads
 from antiphon.errors import UserError
@@ -59,6 +60,9 @@ class Config(Settings):
     """Rows that the start is trained on; what it knows of them is what refining may forget."""
     data: Pairs = Pairs(source="stamps", columns=("image", "text"))
     """Rows that it is refined on: few, and of another kind."""
+    pretrained: str | None = None
+    """A CLIP checkpoint to refine, by hub id or folder, both towers whole; None trains a start on `before`, of frozen
+    towers and heads."""
     towers: Towers = Towers()
     width: PositiveInt = 128
     temperature: PositiveFloat = 0.07
@@ -75,17 +79,16 @@ class Refine(ContrastiveLearner):
     """Two branches, and once it refines a frozen copy of both.
 
     Args:
-        cfg: as above.
-        encoders: by signal: those of the start, as `Features`.
+        branches: by signal.
+        temperature: where the scale starts.
     """
 
     sigma: Tensor
 
-    def __init__(self, cfg: Config, encoders: dict[str, Encoder]) -> None:
+    def __init__(self, branches: dict[str, Branch], temperature: float) -> None:
         super().__init__()
-        heads = {name: Head(encoder.width, cfg.width, cfg.towers.of(name).head) for name, encoder in encoders.items()}
-        self.branches = nn.ModuleDict({name: Branch(encoder, heads[name]) for name, encoder in encoders.items()})
-        self.scale = Scale(cfg.temperature)
+        self.branches = nn.ModuleDict(branches)
+        self.scale = Scale(temperature)
         self.register_buffer("sigma", torch.ones(()))
         self.align, self.alpha = "none", 1.0
         self.teacher: nn.ModuleDict | None = None
@@ -101,7 +104,7 @@ class Refine(ContrastiveLearner):
         self.teacher = deepcopy(self.branches).requires_grad_(False)
         self.scale.requires_grad_(False)  # the temperature stays the start's
         lengths = torch.cat([views[name][views[f"has_{name}"]].norm(dim=1) for name in self.branches])
-        self.sigma.copy_(lengths.mean() / math.sqrt(cfg.width))
+        self.sigma.copy_(lengths.mean() / math.sqrt(views[next(iter(self.branches))].shape[1]))
 
     def train(self, mode: bool = True) -> Refine:
         """As ever, but the teacher stays in eval mode."""
@@ -149,7 +152,7 @@ class Refine(ContrastiveLearner):
 
 
 def run(cfg: Config, run: Run) -> Measures:
-    """Train the start (once for all arms), refine it, save the space; measure both kinds of rows before and after."""
+    """Open or train the start, refine it, save the space; measure both kinds of rows before and after."""
     started = time.perf_counter()
     run.seed_all()
     old, new = (splits(pairs, run.seed) for pairs in (cfg.before, cfg.data))
@@ -158,28 +161,51 @@ def run(cfg: Config, run: Run) -> Measures:
         raise UserError(
             f"clip_refine wants the same two columns twice: before has {cfg.before.columns}, data {cfg.data.columns}"
         )
-    towers = {signal: cfg.towers.of(signal).open(signal) for signal in signals}
-    old_rows, new_rows = (_encoded(cfg, data, towers, run) for data in (old, new))
-    inputs: dict[str, Encoder] = {name: Features(tower.width, signal=name) for name, tower in towers.items()}
-    learner = Refine(cfg, inputs)
-    prepare_heads(branches_of(learner.branches), old_rows["train"], {signal: signal for signal in signals})
+    begin = _trained_start if cfg.pretrained is None else _pretrained_start
+    learner, old_rows, new_rows, towers = begin(cfg, run, old, new, signals)
+    inputs: dict[str, Encoder] = {name: branch.encoder for name, branch in branches_of(learner.branches).items()}
     plain = Collate(inputs, keep=("label",))
-    fit(learner, old_rows["train"], cfg.start, _start_run(cfg, run), collate=plain)
     measures = {f"start/{name}": value for name, value in _measured(learner, plain, old=old_rows, new=new_rows).items()}
-    learner.refine(cfg, views_of(learner, new_rows["train"], plain))
+    views = views_of(learner, new_rows["train"], plain)
+    learner.refine(cfg, views)
+    width = views[signals[0]].shape[1]
     drawing = Collate(
-        {**inputs, "z": Features(cfg.width, signal="noise")},
+        {**inputs, "z": Features(width, signal="noise")},
         keep=("label",),
         of={"z": "id"},
-        augment={"z": lambda _, generator: torch.randn(1, cfg.width, generator=generator)},
+        augment={"z": lambda _, generator: torch.randn(1, width, generator=generator)},
         seed=run.seed,
     )
     fit(learner, new_rows["train"], cfg.train, run, collate=drawing)
-    Space(
-        {name: Branch(towers[name], branch.head) for name, branch in branches_of(learner.branches).items()}
-    ).eval().save(run.folder / "space")
+    branches = {name: Branch(towers[name], branch.head) for name, branch in branches_of(learner.branches).items()}
+    Space(branches).eval().save(run.folder / "space")
     measures |= _measured(learner, plain, old=old_rows, new=new_rows)
     return run.finish({**measures, "seconds/total": time.perf_counter() - started})
+
+
+Started = tuple[Refine, Rows, Rows, dict[str, Encoder]]
+"""A start, both kinds of rows as it reads them, and the encoders that the saved space has."""
+
+
+def _pretrained_start(cfg: Config, run: Run, old: Any, new: Any, signals: list[str]) -> Started:
+    space, temperature = clip_space(str(cfg.pretrained))
+    if sorted(signals) != sorted(space.branches):
+        raise UserError(f"{cfg.pretrained} reads {', '.join(sorted(space.branches))}, data.columns holds {signals}")
+    branches = branches_of(space.branches)
+    rows = [opened(data, signals, run) for data in (old, new)]
+    return Refine(branches, temperature), rows[0], rows[1], {name: each.encoder for name, each in branches.items()}
+
+
+def _trained_start(cfg: Config, run: Run, old: Any, new: Any, signals: list[str]) -> Started:
+    towers = {signal: cfg.towers.of(signal).open(signal) for signal in signals}
+    old_rows, new_rows = (_encoded(cfg, data, towers, run) for data in (old, new))
+    inputs = {name: Features(tower.width, signal=name) for name, tower in towers.items()}
+    heads = {name: Head(encoder.width, cfg.width, cfg.towers.of(name).head) for name, encoder in inputs.items()}
+    learner = Refine({name: Branch(inputs[name], heads[name]) for name in inputs}, cfg.temperature)
+    prepare_heads(branches_of(learner.branches), old_rows["train"], {signal: signal for signal in signals})
+    collate = Collate(inputs, keep=("label",))
+    fit(learner, old_rows["train"], cfg.start, _start_run(cfg, run), collate=collate)
+    return learner, old_rows, new_rows, towers
 
 
 def _start_run(cfg: Config, run: Run) -> Run:
@@ -253,13 +279,12 @@ def laptop() -> Config:
 
 
 def paper() -> Config:
-    """The published setting (section 4.1) but for the start, which is trained here; not run."""
+    """The published setting (section 4.1): OpenAI's ViT-B/32 on image-text shards (COCO's); not run here."""
     pairs = Pairs(source="shards", columns=("image", "text"))
     return Config(
         before=pairs,
         data=pairs,
-        width=512,
-        start=Train(steps=400_000, batch_size=32_768, microbatch=512, lr=5e-4),
+        pretrained="openai/clip-vit-base-patch32",
         train=Train(steps=231, batch_size=512, lr=1e-6, weight_decay=0.1),  # one epoch of 118 k pairs
     )
 
