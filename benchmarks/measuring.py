@@ -56,10 +56,15 @@ def in_turns(
     return [min(column) for column in zip(*took, strict=True)]
 
 
-def paired_ratio(ours: Callable[[], Any], peer: Callable[[], Any], rounds: int = 5) -> float:
+def paired_ratio(
+    ours: Callable[[], Any],
+    peer: Callable[[], Any],
+    rounds: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """The median over rounds of ours / peer, each round back to back: for differences of a few per cent."""
     ours(), peer()
-    return statistics.median(seconds(ours) / seconds(peer) for _ in range(rounds))
+    return statistics.median(seconds(ours, clock) / seconds(peer, clock) for _ in range(rounds))
 
 
 def seconds(call: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:

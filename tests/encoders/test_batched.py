@@ -92,3 +92,22 @@ def test_a_cut_is_told_also_from_a_worker(workers):
 def test_options_that_cannot_be(encoder, options):
     with pytest.raises(WrongValue, match="wanted float32 or bfloat16"):
         embed_items(encoder, ["a"], **options)
+
+
+def test_texts_are_cut_into_batches_by_their_tokens(encoder, monkeypatch):
+    monkeypatch.setattr(batched, "TOKENS", 60)
+    texts = ["x" * (1 + at * 7 % 20) for at in range(100)] + ["y" * 200]
+    shapes = []
+
+    def forward(batch):
+        shapes.append((tuple(batch.values.shape), int(batch.lengths.sum())))
+        return encoder(batch).pooled
+
+    vectors = embed_items(encoder, texts, forward=forward)
+    torch.testing.assert_close(vectors[3], embed_items(encoder, texts[3:4])[0], atol=1e-5, rtol=0)
+    assert shapes[0] == ((1, 201), 201)
+    assert all(rows * width <= 60 for (rows, width), _ in shapes[1:])
+    assert sum(rows * width for (rows, width), _ in shapes) / sum(real for _, real in shapes) < 1.1
+    shapes.clear()
+    embed_items(encoder, texts, forward=forward, batch_size=2)
+    assert max(rows for (rows, _), _ in shapes) == 2

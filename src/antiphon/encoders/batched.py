@@ -1,7 +1,8 @@
 """Items to vectors in batches of like size: texts by characters, recordings by the seconds of their headers.
 
 A batch is cut where its padded size (items x the longest) would pass a budget, so that short items come many at a time
-and long ones alone, and what is padded is a few per cent. The order of the items comes back.
+and long ones alone, and what is padded is a few per cent. Texts are read many batches at a time, and cut into batches
+by their number of tokens. The order of the items comes back.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from antiphon.types import InputCut, Padded
 BUDGETS = {"text": 4500.0, "speech": 8.0, "audio": 8.0}
 """Padded size of a batch: characters (about a thousand tokens), seconds. On a processor larger batches are slower, as
 what passes between layers no longer fits its cache."""
+WINDOW, TOKENS = 16, 1024
+"""So many budgets of texts are read at once; then cut into batches of so many tokens, padded."""
 DEVICE = 32
 """So many times the budget goes to a device that is no processor."""
 MOST = {"text": 512, "speech": 64, "audio": 64}
@@ -66,17 +69,18 @@ def embed_items(
         )
     call = forward or (lambda batch: encoder(batch).pooled)
     times = 1 if torch.device(device).type == "cpu" else DEVICE
-    plan = like_with_like(item_sizes(items, encoder.signal), encoder.signal, batch_size=batch_size, times=times)
+    plan = _plan(items, encoder.signal, batch_size, times)
     half = torch.autocast(torch.device(device).type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
-    parts = []
+    parts, order = [], []
     with evaluating(encoder), half:
         for places, batch in zip(plan, _collated(encoder, items, plan, workers), strict=True):
-            parts.append(call(batch.to(device)).float().cpu())
-            progress(len(places))
+            for rows, part in _by_tokens(batch, batch_size, times) if encoder.signal == "text" else [(None, batch)]:
+                parts.append(call(part.to(device)).float().cpu())
+                order += places if rows is None else [places[row] for row in rows]
+                progress(len(part))
         if not parts:
             parts.append(call(encoder.collate([None]).to(device)).float().cpu()[:0])
-    order = torch.tensor([place for places in plan for place in places], dtype=torch.int64)
-    return torch.cat(parts)[order.argsort()]
+    return torch.cat(parts)[torch.tensor(order, dtype=torch.int64).argsort()]
 
 
 def item_sizes(items: Sequence[Any], signal: str) -> list[float]:
@@ -109,6 +113,24 @@ def like_with_like(
             longest = sizes[place]
         plan[-1].append(place)
     return plan
+
+
+def _plan(items: Sequence[Any], signal: str, batch_size: int | None, times: int) -> list[list[int]]:
+    sizes = item_sizes(items, signal)
+    if signal == "text":
+        return like_with_like(sizes, signal, batch_size=WINDOW * (batch_size or MOST[signal]), times=WINDOW * times)
+    return like_with_like(sizes, signal, batch_size=batch_size, times=times)
+
+
+def _by_tokens(texts: Padded, batch_size: int | None, times: int) -> Iterator[tuple[list[int], Padded]]:
+    """Rows of like length, and the batch they make, no wider than its longest."""
+    order = texts.lengths.argsort(descending=True, stable=True).tolist()
+    lengths = texts.lengths.tolist()
+    while order:
+        longest = max(1, lengths[order[0]])
+        most = min(batch_size or len(order), max(1, times * TOKENS // longest))
+        rows, order = order[:most], order[most:]
+        yield rows, Padded(texts.values[rows, :longest], texts.lengths[rows])
 
 
 def _seconds(item: Any) -> float:
