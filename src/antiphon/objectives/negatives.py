@@ -207,10 +207,10 @@ def debiased_rows(
     lowest: Float[Tensor, ""] | float,
 ) -> Float[Tensor, " q"]:
     """The losses of `debiased_contrast` from each row's own score, and log-sum and number of its others."""
-    top_Q = torch.maximum(own_Q, log_Q).detach()
+    top_Q, counts_Q = torch.maximum(own_Q, log_Q).detach(), counts_Q.to(own_Q)
     # N g, relative to exp(top)
     corrected_Q = ((log_Q - top_Q).exp() - prior * counts_Q * (own_Q - top_Q).exp()) / (1 - prior)
-    log_floor_Q = counts_Q.to(own_Q).log() + lowest
+    log_floor_Q = counts_Q.log() + lowest
     above_Q = corrected_Q > (log_floor_Q - top_Q).exp()
     log_others_Q = torch.where(above_Q, top_Q + torch.where(above_Q, corrected_Q, 1.0).log(), log_floor_Q)
     return torch.logaddexp(own_Q, log_others_Q) - own_Q

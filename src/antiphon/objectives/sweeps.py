@@ -53,6 +53,7 @@ class LogSums(torch.autograd.Function):
     def forward(
         ctx: Any, scaled_QD: Tensor, keys_KD: Tensor, inverse_K: Tensor, plan: Plan
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """One sweep; keeps the log-sums."""
         queries_QD, own_keys_KD = plan.cast(scaled_QD), plan.cast(keys_KD)
         log_Q = scaled_QD.new_full((len(scaled_QD),), -math.inf)
         own_log_K = scaled_QD.new_full((len(keys_KD),), -math.inf)
@@ -69,10 +70,11 @@ class LogSums(torch.autograd.Function):
         return log_Q, own_log_K, answers_Q2
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(
         ctx: Any, grad_Q: Tensor, own_grad_K: Tensor, grad_Q2: Tensor
-    ) -> tuple[Tensor, Tensor, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, None, None]:
+        """One sweep; makes each tile again."""
         queries_QD, own_keys_KD, own_inverse_K, log_Q, own_log_K = ctx.saved_tensors
         into_QD = torch.zeros_like(queries_QD, dtype=ctx.dtype) if ctx.needs_input_grad[0] else None
         own_into_KD = torch.zeros_like(own_keys_KD, dtype=ctx.dtype) if ctx.needs_input_grad[1] else None
@@ -81,7 +83,7 @@ class LogSums(torch.autograd.Function):
         for own, (keys, inverse, log_K, grad_K, *side), into in ctx.plan.meet.circulate(carried, sums):
             block = _Block(ctx.plan, queries_QD, keys, own, tuple(side), ctx.dtype)
             block.gradients(log_Q, grad_Q, log_K, grad_K, inverse, grad_Q2, into_QD, into[0] if into else None)
-        return into_QD, own_into_KD, None, None  # type: ignore[return-value]
+        return into_QD, own_into_KD, None, None
 
 
 class _Block:
@@ -169,9 +171,7 @@ class _Block:
     ) -> None:
         """Add the gradients by the vectors, given those by what `log_sums` gave."""
         # A row without gradient may be of any kind, nan too: a log-sum of +inf makes its probabilities zero.
-        log_Q, log_K = (
-            torch.where(grad != 0, log, math.inf) for log, grad in ((log_Q, grad_Q), (log_K, grad_K))
-        )
+        log_Q, log_K = (torch.where(grad != 0, log, math.inf) for log, grad in ((log_Q, grad_Q), (log_K, grad_K)))
         softmax = self._softmax(log_Q, grad_Q, log_K, grad_K)
         for tile in self.tiles:
             scores_RC = self.scores(tile)
@@ -220,6 +220,7 @@ class Turned(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, columns_QN: Tensor, keys: int, plan: Plan) -> Tensor:
+        """One sweep of the targets."""
         own_sums_KN = columns_QN.new_zeros(keys, columns_QN.shape[1])
         for tile, side, (sums_KN,) in walk(plan, len(columns_QN), keys, sums=(own_sums_KN,)):
             sums_KN[tile.columns] += plan.pairs.shares(tile, side, columns_QN).T @ columns_QN[tile.rows]
@@ -227,8 +228,9 @@ class Turned(torch.autograd.Function):
         return own_sums_KN
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_KN: Tensor) -> tuple[Tensor, None, None]:
+        """The same sweep, the other way."""
         into_QN = grad_KN.new_zeros(ctx.rows, grad_KN.shape[1])
         for tile, (grads_KN, *side), _ in walk(ctx.plan, ctx.rows, len(grad_KN), before=(grad_KN.contiguous(),)):
             into_QN[tile.rows] += ctx.plan.pairs.shares(tile, tuple(side), grad_KN) @ grads_KN[tile.columns]
@@ -253,6 +255,7 @@ class SigmoidSums(torch.autograd.Function):
     def forward(
         ctx: Any, scaled_QD: Tensor, keys_KD: Tensor, bias: Tensor, weights_Q: Tensor, plan: Plan
     ) -> tuple[Tensor, Tensor]:
+        """One sweep, for the losses and for their gradients."""
         queries_QD, own_keys_KD = plan.cast(scaled_QD), plan.cast(keys_KD)
         trusted_QD = queries_QD * weights_Q[:, None].to(queries_QD.dtype)
         into_QD, own_into_KD = (
@@ -276,8 +279,9 @@ class SigmoidSums(torch.autograd.Function):
         return losses_Q @ weights_Q, losses_Q
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor, None, None]:
+        """The gradients, times the loss's own."""
         into_QD, into_KD, slope = ctx.saved_tensors
         of_queries, of_keys = (None if into is None else into * grad for into in (into_QD, into_KD))
         return of_queries, of_keys, slope * grad, None, None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -52,6 +52,7 @@ def tiles(queries: int, keys: int, size: int, own: bool) -> Iterator[Tile]:
             yield Tile(rows, columns, own)
 
 
+@runtime_checkable
 class Exchange(Protocol):
     """How blocks of keys meet the queries: alone there is one block; `antiphon.distributed.Ring` passes them on."""
 
@@ -83,15 +84,19 @@ class Alone:
     def circulate(
         self, carried: tuple[Tensor, ...], sums: tuple[Tensor, ...] = ()
     ) -> Iterator[tuple[bool, tuple[Tensor, ...], tuple[Tensor, ...]]]:
+        """The one block."""
         yield True, carried, sums
 
     def total(self, local: Tensor) -> Tensor:
+        """The number itself."""
         return local
 
     def own(self, rows: Tensor) -> Tensor:
+        """The rows themselves."""
         return rows
 
     def shared(self, parameter: Tensor) -> Tensor:
+        """The parameter itself."""
         return parameter
 
 
@@ -135,6 +140,7 @@ class SameLabel(Targets):
         self.drop_diagonal = drop_diagonal
 
     def of(self, tile: Tile, carried: tuple[Tensor, ...]) -> Tensor:
+        """The weights of one tile."""
         same_RC = (self.labels_Q[tile.rows, None] == carried[0][None, tile.columns]).to(torch.get_default_dtype())
         if self.drop_diagonal and (own := tile.diagonal(same_RC)) is not None:
             own.zero_()
@@ -162,6 +168,7 @@ class BySimilarity(Targets):
         self.weight = weight
 
     def of(self, tile: Tile, carried: tuple[Tensor, ...]) -> Tensor:
+        """The weights of one tile."""
         return self.weight(self.unit_QD[tile.rows] @ carried[0][tile.columns].T)
 
 
@@ -188,6 +195,7 @@ class Softened(Targets):
         self.carried = (vectors_QD.detach() if keys_KD is None else keys_KD.detach(),)
 
     def of(self, tile: Tile, carried: tuple[Tensor, ...]) -> Tensor:
+        """The weights of one tile."""
         return self.vectors_QD[tile.rows] @ carried[0][tile.columns].T
 
 
@@ -203,9 +211,7 @@ class NotNearer(Mask):
         ValueError: fewer keys than queries.
     """
 
-    def __init__(
-        self, vectors_QD: Float[Tensor, "q d"], keys_KD: Float[Tensor, "k d"], *, margin: float = 0.0
-    ) -> None:
+    def __init__(self, vectors_QD: Float[Tensor, "q d"], keys_KD: Float[Tensor, "k d"], *, margin: float = 0.0) -> None:
         if len(keys_KD) < len(vectors_QD):
             raise ValueError(f"{len(vectors_QD)} queries but {len(keys_KD)} keys: each query needs its own key")
         self.vectors_QD = vectors_QD.detach()
@@ -213,6 +219,7 @@ class NotNearer(Mask):
         self.reach_Q = (self.vectors_QD * self.carried[0][: len(vectors_QD)]).sum(1) + margin
 
     def of(self, tile: Tile, carried: tuple[Tensor, ...]) -> Tensor:
+        """True where a pair of the tile may be compared."""
         allowed_RC = ~(self.vectors_QD[tile.rows] @ carried[0][tile.columns].T > self.reach_Q[tile.rows, None])
         if (own := tile.diagonal(allowed_RC)) is not None:
             own.fill_(True)
@@ -232,6 +239,7 @@ class NotDuplicate(Mask):
         self.carried = (labels_Q if labels_K is None else labels_K,)
 
     def of(self, tile: Tile, carried: tuple[Tensor, ...]) -> Tensor:
+        """True where a pair of the tile may be compared."""
         different_RC = self.labels_Q[tile.rows, None] != carried[0][None, tile.columns]
         if (own := tile.diagonal(different_RC)) is not None:
             own.fill_(True)
@@ -249,6 +257,7 @@ class AllowedKeys(Mask):
         self.carried = (allowed_K,)
 
     def of(self, tile: Tile, carried: tuple[Tensor, ...]) -> Tensor:
+        """True where a pair of the tile may be compared."""
         return carried[0][None, tile.columns].expand(tile.shape)
 
 
@@ -260,6 +269,7 @@ class OffDiagonal(Mask):
         self.device = device
 
     def of(self, tile: Tile, carried: tuple[Tensor, ...]) -> Tensor:
+        """True where a pair of the tile may be compared."""
         allowed_RC = torch.ones(tile.shape, dtype=torch.bool, device=self.device)
         if (own := tile.diagonal(allowed_RC)) is not None:
             own.fill_(False)
