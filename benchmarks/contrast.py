@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,16 +19,24 @@ WIDTH = 384
 
 
 def open_clip_losses() -> ModuleType:
-    """The losses of open_clip: one file that needs torch alone, while the package needs torchvision."""
-    found = importlib.util.find_spec("open_clip")
-    if found is None or found.origin is None:
-        raise ModuleNotFoundError("open_clip_torch is not installed: pip install --no-deps open_clip_torch")
-    spec = importlib.util.spec_from_file_location("open_clip_losses", Path(found.origin).with_name("loss.py"))
+    """The losses of open_clip: one file that needs torch alone, while the package needs torchvision.
+
+    The environment variable OPEN_CLIP names a checkout to take them from; else they are those of the installed package.
+    """
+    path = Path(os.environ["OPEN_CLIP"], "src", "open_clip", "loss.py") if "OPEN_CLIP" in os.environ else _installed()
+    spec = importlib.util.spec_from_file_location("open_clip_losses", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _installed() -> Path:
+    found = importlib.util.find_spec("open_clip")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("open_clip_torch is not installed: pip install --no-deps open_clip_torch")
+    return Path(found.origin).with_name("loss.py")
 
 
 def vectors(rows: int, width: int = WIDTH) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,9 +109,9 @@ def time(rows: int, peer: Callable[[str], Callable[[], None]], name: str, reach:
 def memory(rows: int, peer: str, name: str, reach: float) -> Row:
     """Extra MiB of a step."""
     ours, theirs = extra_memory("contrast:tiled", str(rows)), extra_memory(f"contrast:{peer}", str(rows))
-    need = f"the gradients of both views, a scaled copy and a product of them ({4 * rows * WIDTH * 4 / 2**20:.0f} MiB)"
+    need = f"the gradients of both views and a scaled copy of one, twice ({4 * rows * WIDTH * 4 / 2**20:.0f} MiB)"
     return Row(
-        ours, theirs, "MiB", name, reach, "at most", bound=f"{need}, and two tiles of 4 MiB", details={"rows": rows}
+        ours, theirs, "MiB", name, reach, "at most", bound=f"{need}, and two tiles of 16 MiB", details={"rows": rows}
     )
 
 
@@ -132,7 +141,7 @@ def large_memory() -> Row:
     """65,536 pairs: the matrix of scores alone would be 16 GiB."""
     return Row(
         extra_memory("contrast:tiled", "65536"), 1024, "MiB", "1 GiB", 1.0, "at most",
-        bound="the gradients of both views, a scaled copy and a product of them: 384 MiB",
+        bound="the gradients of both views and a scaled copy of one, twice (384 MiB), and two tiles of 16 MiB",
     )  # fmt: skip
 
 

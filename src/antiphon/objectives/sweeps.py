@@ -47,7 +47,7 @@ class Plan:
 
 class LogSums(torch.autograd.Function):
     """(vectors, 1 / how much a key is wanted) -> log-sums of rows and of columns, and the rows' mean score under the
-    targets, as it is and with each key divided by how much it is wanted (both zero without targets)."""
+    targets, as it is and with each key divided by how much it is wanted (without targets: the own score, and zero)."""
 
     @staticmethod
     def forward(
@@ -122,15 +122,15 @@ class _Block:
 
     def log_sums(self, inverse_K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-sums of rows and columns, and what the targets make of the scores."""
-        bound = self.queries_QD.norm(dim=1).amax() * self.keys_KD.norm(dim=1).amax()
-        reference = bound.to(self.dtype) - 0.7 * self.reach
+        bound = float(self.queries_QD.norm(dim=1).amax() * self.keys_KD.norm(dim=1).amax())
+        reference = max(bound - 0.7 * self.reach, 0.0)
         row_Q, column_K, answers_Q2 = self._sums(inverse_K, reference)
         least = row_Q.amin().minimum(column_K.amin()) if self.plan.symmetric else row_Q.amin()
         if bool(least >= math.exp(-self.depth)):
             return row_Q.log_().add_(reference), column_K.log_().add_(reference), answers_Q2
         return self._careful_sums(answers_Q2)
 
-    def _sums(self, inverse_K: Tensor, reference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _sums(self, inverse_K: Tensor, reference: float) -> tuple[Tensor, Tensor, Tensor]:
         row_Q = inverse_K.new_zeros(len(self.queries_QD))
         column_K, answers_Q2 = torch.zeros_like(inverse_K), inverse_K.new_zeros(len(self.queries_QD), 2)
         for tile in self.tiles:
@@ -139,8 +139,11 @@ class _Block:
                 shares_RC = self.plan.pairs.shares(tile, self.side, scores_RC).mul_(scores_RC)
                 answers_Q2[tile.rows, 0] += shares_RC.sum(1)
                 answers_Q2[tile.rows, 1] += shares_RC @ inverse_K[tile.columns]
+            elif (own := tile.diagonal(scores_RC)) is not None:
+                start = max(tile.rows.start, tile.columns.start)
+                answers_Q2[start : start + len(own), 0] = own
             self.mask(scores_RC, tile)
-            scores_RC.sub_(reference).exp_()
+            _exponentials(scores_RC, reference)
             row_Q[tile.rows] += scores_RC.sum(1)
             if self.plan.symmetric:
                 column_K[tile.columns] += scores_RC.sum(0)
@@ -182,6 +185,9 @@ class _Block:
                     grad_Q2[tile.rows, :1], grad_Q2[tile.rows, 1:], inverse_K[tile.columns], out=self._view(1, tile)
                 )
                 scores_RC.addcmul_(self.plan.pairs.shares(tile, self.side, scores_RC), factors_RC)
+            elif (own := tile.diagonal(scores_RC)) is not None:
+                start = max(tile.rows.start, tile.columns.start)
+                own.add_(grad_Q2[start : start + len(own), 0])
             half_RC = scores_RC.to(self.queries_QD.dtype)
             if into_QD is not None:
                 _add_product(into_QD[tile.rows], half_RC, self.keys_KD[tile.columns])
@@ -191,15 +197,15 @@ class _Block:
     def _softmax(self, log_Q: Tensor, grad_Q: Tensor, log_K: Tensor, grad_K: Tensor) -> Any:
         """What turns scores, in place, into the sum of both softmaxes, each times its gradient."""
         logs = torch.cat([log_Q, log_K])
-        highest = torch.where(logs.isinf(), -math.inf, logs).amax()
-        reference = highest - 0.45 * self.reach
+        least, most = torch.stack([logs.amin(), torch.where(logs.isinf(), -math.inf, logs).amax()]).tolist()
+        reference = max(most - 0.45 * self.reach, 0.0)
         # Here too one exponential serves both, if all log-sums that count lie within reach of the reference.
-        if not bool((logs.amin() >= reference - self.depth) & reference.isfinite()):
+        if not (least >= reference - self.depth and reference < math.inf):
             return lambda scores_RC, tile: self._careful(scores_RC, tile, log_Q, grad_Q, log_K, grad_K)
         times_Q, times_K = grad_Q * (reference - log_Q).exp(), grad_K * (reference - log_K).exp()
 
         def at_once(scores_RC: Tensor, tile: Tile) -> None:
-            scores_RC.sub_(reference).exp_()
+            _exponentials(scores_RC, reference)
             if self.plan.symmetric:
                 factors_RC = self._view(1, tile)
                 scores_RC.mul_(torch.add(times_Q[tile.rows, None], times_K[tile.columns], out=factors_RC))
@@ -307,6 +313,12 @@ def _sigmoid_tile(block: _Block, tile: Tile, bias: Tensor, losses_Q: Tensor, slo
         own.neg_()
     slopes_Q[tile.rows] += logits_RC.sum(1)
     return logits_RC.to(block.queries_QD.dtype)
+
+
+def _exponentials(scores_RC: Tensor, reference: float) -> None:
+    if reference != 0:
+        scores_RC.sub_(reference)
+    scores_RC.exp_()
 
 
 def _add_product(into: Tensor, left: Tensor, right: Tensor) -> None:

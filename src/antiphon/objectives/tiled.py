@@ -138,8 +138,8 @@ def _hard(
     _check_masks(plan, keep_Q, len(keys_KD))
     if prior:
         plan = plan.without_own()
-    own_Q = (scaled_QD * keys_KD[:rows]).sum(1)
-    log_Q, log_K, _ = LogSums.apply(scaled_QD, keys_KD, torch.zeros_like(keys_KD[:, 0]), plan)  # type: ignore[no-untyped-call]
+    log_Q, log_K, answers_Q2 = LogSums.apply(scaled_QD, keys_KD, torch.zeros_like(keys_KD[:, 0]), plan)  # type: ignore[no-untyped-call]
+    own_Q = answers_Q2[:, 0]
     log_Q = _with_extra(log_Q, extra_QH)
     counts_Q, counts_K = _counts(plan, log_Q, log_K, extra_QH) if prior else (log_Q, log_K)
     ways = [(log_Q, counts_Q)] + ([(log_K[:rows], counts_K[:rows])] if plan.symmetric else [])

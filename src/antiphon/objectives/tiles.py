@@ -20,8 +20,9 @@ from torch.nn import functional as F
 
 from antiphon.objectives.targets import shifted_cosine
 
-TILE = 1024
-"""Rows and columns of a tile: 4 MiB of float32, which stays in a cache; smaller ones cost more calls."""
+TILE = 2048
+"""Rows and columns of a tile: 16 MiB of float32, twice. From 256 to 2,048 all are as fast (to 5 %) on a quiet machine;
+on a busy one the threads wait for each other after every operation, so fewer and larger tiles are faster."""
 
 
 @dataclass(frozen=True)
