@@ -283,6 +283,16 @@ def test_a_frozen_side_gets_no_gradient_and_costs_none(frozen):
         )
 
 
+def test_no_gradient_is_taken_where_none_is_wanted(monkeypatch):
+    from antiphon.objectives import sweeps
+
+    monkeypatch.setattr(sweeps, "_add_product", lambda *tensors: pytest.fail("a gradient was taken"))
+    vectors = made(5, 3).requires_grad_()
+    with torch.no_grad():
+        assert sigmoid_tiled(vectors, vectors) > 0
+        assert contrast_tiled(vectors, vectors) > 0
+
+
 class TestRange:
     """One reference for all tiles is exact only within the range of the format: beyond, each row takes its own."""
 

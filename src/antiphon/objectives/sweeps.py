@@ -34,6 +34,8 @@ class Plan:
     """The type in which tiles are multiplied; None: that of the vectors."""
     device: torch.device
     symmetric: bool = True
+    gradients: bool = True
+    """Whether any will be wanted: inside an autograd function this cannot be seen."""
 
     def without_own(self) -> Plan:
         """The same plan, but query i does not meet key i."""
@@ -263,9 +265,9 @@ class SigmoidSums(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """One sweep, for the losses and for their gradients."""
         queries_QD, own_keys_KD = plan.cast(scaled_QD), plan.cast(keys_KD)
-        trusted_QD = queries_QD * weights_Q[:, None].to(queries_QD.dtype)
+        trust_Q1 = weights_Q[:, None].to(queries_QD.dtype)
         into_QD, own_into_KD = (
-            torch.zeros_like(vectors) if needed else None
+            torch.zeros_like(vectors) if needed and plan.gradients else None
             for vectors, needed in zip((scaled_QD, keys_KD), ctx.needs_input_grad, strict=False)
         )
         losses_Q, slopes_Q = weights_Q.new_zeros(2, len(weights_Q))
@@ -277,7 +279,7 @@ class SigmoidSums(torch.autograd.Function):
                 if into_QD is not None:
                     _add_product(into_QD[tile.rows], slopes_RC, keys[tile.columns])
                 if into:
-                    _add_product(into[0][tile.columns], slopes_RC.T, trusted_QD[tile.rows])
+                    _add_product(into[0][tile.columns], slopes_RC.T, queries_QD[tile.rows] * trust_Q1[tile.rows])
         if into_QD is not None:
             into_QD.mul_(weights_Q[:, None])
         ctx.save_for_backward(into_QD, own_into_KD, slopes_Q @ weights_Q)

@@ -74,7 +74,7 @@ def contrast_tiled(
     plan = Plan(pairs, meet, tile, _half(queries_QD), queries_QD.device, symmetric)
     with torch.autocast(queries_QD.device.type, enabled=False):
         scaled_QD, keys_KD, scale = _scaled(queries_QD, keys_KD, scale, meet)
-        if not symmetric:  # both ways, a dropped query is still a negative of the keys
+        if weights is not None and not symmetric:  # both ways, a dropped query is still a negative of the keys
             scaled_QD = scaled_QD.masked_fill(~keep_Q[:, None], 0.0)
         weights_Q = torch.ones_like(scaled_QD[:, 0]) if weights is None else meet.own(weights).to(scaled_QD.dtype)
         extra_QH = _own_scores(scaled_QD, negatives, present, meet)
@@ -92,7 +92,7 @@ def sigmoid_tiled(
     positives: Targets | None = None,
     masks: Sequence[Mask] = (),
     weights: Float[Tensor, " q"] | None = None,
-    tile: int = TILE,
+    tile: int = TILE // 2,
     exchange: Exchange | None = None,
 ) -> Float[Tensor, ""]:
     """`sigmoid_contrast(scale * queries @ keys.T, bias=bias, ...)`, with memory for a few tiles only.
@@ -107,7 +107,7 @@ def sigmoid_tiled(
         positives: matching pairs are those of weight > 0, e.g. `tiles.SameLabel`. None: query i matches key i.
         masks: as in `contrast_tiled`.
         weights: as in `contrast_tiled`.
-        tile: as in `contrast_tiled`.
+        tile: as in `contrast_tiled`; half of it, because both gradients are held at the same time.
         exchange: as in `contrast_tiled`.
 
     Raises:
@@ -117,11 +117,13 @@ def sigmoid_tiled(
     pairs = Pairs(positives, tuple(masks))
     _check(queries_QD, keys_KD, pairs, weights)
     keep_Q = kept_rows(weights, queries_QD)
-    plan = Plan(pairs, meet, tile, _half(queries_QD), queries_QD.device)
+    gradients = torch.is_grad_enabled()
+    plan = Plan(pairs, meet, tile, _half(queries_QD), queries_QD.device, gradients=gradients)
     with torch.autocast(queries_QD.device.type, enabled=False):
         _check_masks(plan, keep_Q, len(keys_KD))
         scaled_QD, keys_KD, _ = _scaled(queries_QD, keys_KD, scale, meet)
-        scaled_QD = scaled_QD.masked_fill(~keep_Q[:, None], 0.0)
+        if weights is not None:
+            scaled_QD = scaled_QD.masked_fill(~keep_Q[:, None], 0.0)
         weights_Q = torch.ones_like(scaled_QD[:, 0]) if weights is None else meet.own(weights).to(scaled_QD.dtype)
         bias = meet.shared(torch.as_tensor(bias, dtype=scaled_QD.dtype, device=scaled_QD.device))
         lost, losses_Q = SigmoidSums.apply(scaled_QD, keys_KD, bias, weights_Q.detach(), plan)  # type: ignore[no-untyped-call]
