@@ -11,7 +11,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -147,16 +146,12 @@ def padding() -> tuple[float, float]:
     return ratio([column.lengths for column in sorted_columns]), ratio(columns)
 
 
-@cache
-def _memory() -> tuple[float, float]:
-    return extra_memory("gradcache:ours"), extra_memory("gradcache:peer")
-
-
 def step() -> Row:
     """Seconds of one step; the memory of both is in the details."""
     mine, theirs = ours(), peer()
     took, peer_took = mine(), theirs()  # once: a step takes half a minute, of which a cold start is nothing
-    (memory, peer_memory), (waste, peer_waste) = _memory(), padding()
+    memory, peer_memory = extra_memory("gradcache:ours"), extra_memory("gradcache:peer")
+    waste, peer_waste = padding()
     return Row(
         took, peer_took, "s", PEER, 0.6, "at most",
         bound=f"two forward passes and a backward one over the real tokens, which ours pads to {waste:.3f} times as "
