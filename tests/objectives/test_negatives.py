@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from antiphon.objectives.contrast import contrast
 from antiphon.objectives.negatives import (
     MemoryQueue,
+    debiased_contrast,
     duplicate_mask,
     false_negative_mask,
     hard_negative_columns,
@@ -149,3 +150,52 @@ def test_duplicate_mask():
 
 def test_off_diagonal():
     assert off_diagonal(2, 3).tolist() == [[False, True, True], [True, False, True]]
+
+
+class TestDebiased:
+    def slow(self, scores, prior, lowest, mask):
+        losses = []
+        for i, row in enumerate(scores.double().tolist()):
+            others = [math.exp(row[k]) for k in range(len(row)) if k != i and mask[i][k]]
+            corrected = (sum(others) / len(others) - prior * math.exp(row[i])) / (1 - prior)
+            negatives = len(others) * max(corrected, math.exp(lowest))
+            losses.append(-math.log(math.exp(row[i]) / (math.exp(row[i]) + negatives)))
+        return losses
+
+    @pytest.mark.parametrize("prior", [0.0, 0.1, 0.6])
+    def test_agrees_with_the_slow_loop(self, prior):
+        scores = made(5, 7).double()
+        mask = duplicate_mask(torch.tensor([0, 1, 2, 0, 1]), torch.tensor([0, 1, 2, 0, 1, 2, 3]))
+        losses, weights = self.slow(scores, prior, -2.0, mask), made(5, seed=1).abs().double()
+        wanted = sum(w * loss for w, loss in zip(weights.tolist(), losses, strict=True)) / float(weights.sum())
+        ours = debiased_contrast(scores, prior=prior, lowest=-2.0, mask=mask, weights=weights)
+        assert float(ours) == pytest.approx(wanted, abs=1e-10)
+
+    def test_without_a_prior_it_is_contrast(self):
+        scores = made(6, 8).double() * 5
+        ours = debiased_contrast(scores, prior=0.0, lowest=-50.0)
+        assert float(ours) == pytest.approx(float(contrast(scores)), abs=1e-12)
+
+    def test_equal_scores_know_no_prior(self):
+        """The mean of the negatives is the positive itself: nothing to correct."""
+        scores = torch.full((4, 4), 3.0, dtype=torch.float64)
+        assert float(debiased_contrast(scores, prior=0.3, lowest=-9.0)) == pytest.approx(math.log(4), abs=1e-12)
+
+    def test_the_floor_holds_where_the_correction_would_fall_below(self):
+        scores = torch.eye(3, dtype=torch.float64) * 10
+        scores.requires_grad_()
+        loss = debiased_contrast(scores, prior=0.5, lowest=-1.0)
+        loss.backward()
+        assert loss.item() == pytest.approx(math.log(1 + 2 * math.exp(-11)), abs=1e-12)
+        assert scores.grad.isfinite().all()
+        assert (scores.grad[0, 1:] == 0).all()
+
+    def test_its_gradient(self):
+        scores = made(4, 5).double().requires_grad_()
+        lowest = torch.tensor(-3.0, dtype=torch.float64)
+        assert torch.autograd.gradcheck(lambda s: debiased_contrast(s, prior=0.2, lowest=lowest), (scores,))
+
+    @pytest.mark.parametrize("prior", [-0.1, 1.0, math.nan])
+    def test_a_prior_is_a_probability(self, prior):
+        with pytest.raises(ValueError, match=r"wanted a probability in \[0, 1\)"):
+            debiased_contrast(made(2, 2), prior=prior, lowest=-1.0)

@@ -1,7 +1,8 @@
 """Negatives: more of them (a queue, hard ones), and fewer false ones (masks).
 
 `MemoryQueue` is MoCo's (He et al. 2020, arXiv 1911.05722, algorithm 1); `false_negative_mask` follows
-GISTEmbed (arXiv 2402.16829): what a guide finds nearer than the positive is not a negative.
+GISTEmbed (arXiv 2402.16829): what a guide finds nearer than the positive is not a negative; `debiased_contrast` Chuang
+et al. 2020 (arXiv 2007.00224).
 
 Axes: Q queries, K keys, H extra keys, D width of a vector. Masks are True where a pair may be compared.
 """
@@ -11,10 +12,18 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-from antiphon.objectives.rows import check_same_shape, check_square_enough, diagonal_mask
+from antiphon.objectives.rows import (
+    check_positives_allowed,
+    check_same_shape,
+    check_square_enough,
+    check_weights,
+    diagonal_mask,
+    kept_rows,
+    weighted_mean,
+)
 
 
 class MemoryQueue(nn.Module):
@@ -148,6 +157,73 @@ def false_negative_mask(teacher_QK: Float[Tensor, "q k"], *, margin: float = 0.0
     check_square_enough(teacher_QK)
     kept_QK = ~(teacher_QK > teacher_QK.diagonal()[:, None] + margin)
     return kept_QK | diagonal_mask(*teacher_QK.shape, device=teacher_QK.device)
+
+
+def debiased_contrast(
+    scores_QK: Float[Tensor, "q k"],
+    *,
+    prior: float,
+    lowest: Float[Tensor, ""] | float,
+    mask: Bool[Tensor, "q k"] | None = None,
+    weights: Float[Tensor, " q"] | None = None,
+) -> Float[Tensor, ""]:
+    """`contrast` with identity targets, corrected for negatives that are of the query's class (Chuang et al. 2020).
+
+    Of N keys drawn as negatives a share tau+ is expected to be positives, so their mean exponential is not
+    `e = mean(exp(s))` but `g = max((e - tau+ exp(own)) / (1 - tau+), exp(lowest))` (arXiv 2007.00224, eq. 7, with one
+    positive), and the loss of a row is `-log(exp(own) / (exp(own) + N g))` (eq. 8). A prior of 0 is `contrast`.
+
+    Args:
+        scores_QK: similarities, already divided by the temperature; query i matches key i.
+        prior: tau+, the probability that a negative is of the query's class, in [0, 1).
+        lowest: the least possible score: `-1 / temperature` for cosines.
+        mask: as in `contrast`.
+        weights: as in `contrast`.
+
+    Raises:
+        ValueError: as `contrast`; or a prior outside [0, 1).
+    """
+    check_square_enough(scores_QK)
+    check_same_shape("mask", mask, scores_QK)
+    check_weights(weights, len(scores_QK))
+    check_prior(prior)
+    keep_Q = kept_rows(weights, scores_QK)
+    diagonal_QK = diagonal_mask(*scores_QK.shape, device=scores_QK.device)
+    check_positives_allowed(diagonal_QK, mask, keep_Q)
+    others_QK = ~diagonal_QK if mask is None else ~diagonal_QK & mask
+    scores_QK = scores_QK.masked_fill(~keep_Q[:, None], 0.0)
+    scores_QK = scores_QK.to(torch.promote_types(scores_QK.dtype, torch.float32))
+    log_Q = scores_QK.masked_fill(~others_QK, -math.inf).logsumexp(1)
+    losses_Q = debiased_rows(scores_QK.diagonal(), log_Q, others_QK.sum(1), prior=prior, lowest=lowest)
+    return weighted_mean(losses_Q, weights)
+
+
+def debiased_rows(
+    own_Q: Float[Tensor, " q"],
+    log_Q: Float[Tensor, " q"],
+    counts_Q: Shaped[Tensor, " q"],
+    *,
+    prior: float,
+    lowest: Float[Tensor, ""] | float,
+) -> Float[Tensor, " q"]:
+    """The losses of `debiased_contrast` from each row's own score, and log-sum and number of its others."""
+    top_Q, counts_Q = torch.maximum(own_Q, log_Q).detach(), counts_Q.to(own_Q)
+    # N g, relative to exp(top)
+    corrected_Q = ((log_Q - top_Q).exp() - prior * counts_Q * (own_Q - top_Q).exp()) / (1 - prior)
+    log_floor_Q = counts_Q.log() + lowest
+    above_Q = corrected_Q > (log_floor_Q - top_Q).exp()
+    log_others_Q = torch.where(above_Q, top_Q + torch.where(above_Q, corrected_Q, 1.0).log(), log_floor_Q)
+    return torch.logaddexp(own_Q, log_others_Q) - own_Q
+
+
+def check_prior(prior: float) -> None:
+    """A prior is a probability below one.
+
+    Raises:
+        ValueError: giving it.
+    """
+    if not 0 <= prior < 1:
+        raise ValueError(f"prior is {prior:g}, wanted a probability in [0, 1): how many negatives are false ones")
 
 
 def duplicate_mask(labels_Q: Int[Tensor, " q"], labels_K: Int[Tensor, " k"] | None = None) -> Bool[Tensor, "q k"]:

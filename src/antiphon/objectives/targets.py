@@ -87,12 +87,21 @@ def by_similarity(
         unit_QD = F.normalize(vectors_QD, dim=1)
         unit_KD = unit_QD if keys_KD is None else F.normalize(keys_KD, dim=1)
         weights_QK = weight(unit_QD @ unit_KD.T)
-    if not bool(((weights_QK >= 0) & weights_QK.isfinite()).all()):
-        raise ValueError(
-            f"weight() gave values from {weights_QK.min().item():g} to {weights_QK.max().item():g}: wanted "
-            "finite weights >= 0, e.g. shifted_cosine"
-        )
+    check_pair_weights(weights_QK.amin(), weights_QK.amax())
     return normalise_rows(weights_QK)
+
+
+def check_pair_weights(least: Float[Tensor, ""], most: Float[Tensor, ""]) -> None:
+    """The weights of pairs, known by their least and greatest, are finite and not negative.
+
+    Raises:
+        ValueError: giving both; nan where there is one.
+    """
+    if not bool((least >= 0) & (most < torch.inf)):
+        raise ValueError(
+            f"weight() gave values from {least.item():g} to {most.item():g}: wanted finite weights >= 0, e.g. "
+            "shifted_cosine"
+        )
 
 
 def softened(teacher_scores_QK: Float[Tensor, "q k"], *, temperature: float) -> Float[Tensor, "q k"]:
