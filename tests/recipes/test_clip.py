@@ -52,6 +52,20 @@ def test_the_loss_is_the_papers():
     assert torch.allclose(learner.losses(views)["image-text"], wanted, atol=1e-6)
 
 
+def test_the_tiled_loss_is_the_same():
+    there = torch.ones(9, dtype=torch.bool)
+    views = {name: torch.nn.functional.normalize(torch.randn(9, 32), dim=1) for name in ("image", "text")}
+    views |= {"has_image": there, "has_text": there, "label": torch.arange(9) // 2}
+    found = []
+    for loss in ("dense", "tiled"):
+        learner = clip.Clip(clip.tiny().but(loss=loss), {s: Features(6, signal=s) for s in ("image", "text")})
+        value = learner.losses(views)["image-text"]
+        value.backward()
+        found.append((value.detach(), learner.scales["image-text"].log_scale.grad))
+    for dense, tiled in zip(*found, strict=True):
+        assert torch.allclose(dense, tiled, atol=1e-5)
+
+
 def test_rows_that_lack_a_column_do_not_count():
     learner = _learner()
     views = {name: torch.nn.functional.normalize(torch.randn(9, 32), dim=1) for name in ("image", "text")}

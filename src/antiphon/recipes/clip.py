@@ -43,6 +43,8 @@ from antiphon.evaluation.claims import Arm, Claim, Paper
 from antiphon.evaluation.collapse import CollapseWarning, CollapseWatch
 from antiphon.objectives.contrast import Scale, symmetric_contrast
 from antiphon.objectives.targets import same_label
+from antiphon.objectives.tiled import contrast_tiled
+from antiphon.objectives.tiles import SameLabel
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Collate, Every, Moment, Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
@@ -66,6 +68,8 @@ class Config(Settings):
     pairs: tuple[tuple[str, str], ...] = (("image", "text"),)
     """Signals to contrast; a row gives one of its columns of a signal, by chance, in each step."""
     width: PositiveInt = 256
+    loss: Literal["dense", "tiled"] = "dense"
+    """tiled: the same loss without the matrix of scores, for batches of many thousands."""
     temperature: PositiveFloat = 0.07  # section 2.5 of the paper: the start of a learned temperature
     train: Train = Train()
 
@@ -87,7 +91,7 @@ class Clip(ContrastiveLearner):
             raise UserError(
                 f"pairs name {sorted(strangers)}, but the columns hold {sorted(encoders)}: look at data.columns"
             )
-        self.pairs = cfg.pairs
+        self.pairs, self.tiled = cfg.pairs, cfg.loss == "tiled"
         self.branches = nn.ModuleDict(
             {name: Branch(encoder, _head(cfg, name, encoder)) for name, encoder in encoders.items()}
         )
@@ -111,8 +115,13 @@ class Clip(ContrastiveLearner):
         losses = {}
         for first, second in self.pairs:
             both = views[f"has_{first}"] & views[f"has_{second}"]
-            scores = self.scales[f"{first}-{second}"](views[first][both] @ views[second][both].T)
-            losses[f"{first}-{second}"] = symmetric_contrast(scores, same_label(views["label"][both]))
+            left, right, labels = views[first][both], views[second][both], views["label"][both]
+            scale = cast(Scale, self.scales[f"{first}-{second}"])
+            losses[f"{first}-{second}"] = (
+                contrast_tiled(left, right, scale=scale.scale, targets=SameLabel(labels))
+                if self.tiled
+                else symmetric_contrast(scale(left @ right.T), same_label(labels))
+            )
         return losses
 
 
@@ -315,6 +324,7 @@ def paper() -> Config:
         towers="scratch",
         scratch="base",  # differs: our own ViT and byte-level Transformer, not ViT-B/32 and BPE
         width=512,
+        loss="tiled",
         train=Train(steps=400_000, batch_size=32_768, microbatch=512, lr=5e-4, weight_decay=0.2, warmup=0.005),
     )
 
