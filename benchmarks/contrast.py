@@ -149,12 +149,12 @@ OPEN_CLIP = "ClipLoss of open_clip"
 CACHED = "CachedMultipleNegativesRankingLoss(mini_batch_size=512) of sentence-transformers"
 
 ROWS: dict[str, Callable[[], Row]] = {
-    "contrast.time_8192_open_clip": lambda: time(8192, open_clip, OPEN_CLIP, 0.75, 3),
-    "contrast.time_8192_cached": lambda: time(8192, cached, CACHED, 0.45, 3),
-    "contrast.time_4096_open_clip": lambda: time(4096, open_clip, OPEN_CLIP, 1.0, 5),
-    "contrast.memory_8192_open_clip": lambda: memory(8192, "open_clip", OPEN_CLIP, 1 / 9),
-    "contrast.memory_8192_cached": lambda: memory(8192, "cached", CACHED, 1 / 3),
-    "contrast.gemm_share": share,
-    "contrast.time_65536": large,
-    "contrast.memory_65536": large_memory,
+    "contrast-time-8192-open-clip": lambda: time(8192, open_clip, OPEN_CLIP, 0.75, 3),
+    "contrast-time-8192-cached": lambda: time(8192, cached, CACHED, 0.45, 3),
+    "contrast-time-4096-open-clip": lambda: time(4096, open_clip, OPEN_CLIP, 1.0, 5),
+    "contrast-memory-8192-open-clip": lambda: memory(8192, "open_clip", OPEN_CLIP, 1 / 9),
+    "contrast-memory-8192-cached": lambda: memory(8192, "cached", CACHED, 1 / 3),
+    "contrast-gemm-share": share,
+    "contrast-time-65536": large,
+    "contrast-memory-65536": large_memory,
 }

@@ -160,4 +160,4 @@ def step() -> Row:
     )  # fmt: skip
 
 
-ROWS: dict[str, Callable[[], Row]] = {"gradcache.minilm_1024": step}
+ROWS: dict[str, Callable[[], Row]] = {"gradcache-minilm-1024": step}

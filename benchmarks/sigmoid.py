@@ -53,4 +53,4 @@ def time() -> Row:
     )  # fmt: skip
 
 
-ROWS: dict[str, Callable[[], Row]] = {"sigmoid.memory_8192": memory, "sigmoid.time_8192": time}
+ROWS: dict[str, Callable[[], Row]] = {"sigmoid-memory-8192": memory, "sigmoid-time-8192": time}
