@@ -123,7 +123,7 @@ def share() -> Row:
     ours, rate = 8 * 8192**2 * WIDTH / took, 2 * 4096**3 / multiplied
     return Row(
         ours / 1e9, rate / 1e9, "GFLOP/s", "torch.mm of 4096 x 4096", 0.6, "at least",
-        bound="torch.mm itself; see contrast.time_8192_open_clip for the rest of the time",
+        bound="torch.mm itself; see contrast-time-8192-open-clip for the rest of the time",
     )  # fmt: skip
 
 

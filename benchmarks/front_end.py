@@ -73,7 +73,7 @@ def _row(
     window = torch.randn(256, 512, dtype=torch.float64)
     sides: list[Callable[[], Any]] = [lambda: ours(clips), lambda: peer(arrays)]
     took, theirs, fft = in_turns(
-        *sides, lambda: [torch.fft.rfft(window) for _ in range(24)], rounds=7, clock=time.process_time
+        *sides, lambda: [torch.fft.rfft(window) for _ in range(24)], rounds=25, clock=time.process_time
     )
     sound = CLIPS * SECONDS
     return Row(
