@@ -15,8 +15,8 @@ are unverified. With `alpha_same`, `alpha_cross`, `beta` and `gamma` at 0, B is 
 differs: captions of one meaning in a batch are positives of each other; there are few kinds, so such are frequent.
 differs: an alpha of 0 leaves the terms out, where the source adds log(1e-8), and its weights begin half a batch early.
 differs: a quarter of the rows of B also bring a single event, against forgetting.
-differs: the start is trained here, small, on the same clips: a GRU over log-mel statistics, another over a frozen text
-differs: model's tokens; the paper post-trains a CLAP model.
+differs: the start is trained here, small, on the same clips; the paper post-trains a CLAP model.
+differs: the towers are GRUs, over log-mel statistics and over the tokens of a frozen text model.
 """
 
 from __future__ import annotations
