@@ -21,6 +21,7 @@ from antiphon.encoders.blocks import SIZES
 from antiphon.encoders.features import Features
 from antiphon.encoders.heads import unit
 from antiphon.encoders.image import EfficientNetLite, ScratchImage, TransformersImage
+from antiphon.encoders.sequence import MelChunks, Recurrent
 from antiphon.encoders.speech import MelSpeech, WaveSpeech, WhisperSpeech
 from antiphon.encoders.spelling import SpelledText
 from antiphon.encoders.text import ByteText, TransformersText
@@ -31,7 +32,7 @@ KINDS: dict[str, type[Encoder]] = {
     kind.__name__: kind
     for kind in (
         TransformersText, ByteText, SpelledText, WhisperSpeech, WaveSpeech, MelSpeech, WindowedAudio,
-        EfficientNetLite, TransformersImage, ScratchImage, Features,
+        EfficientNetLite, TransformersImage, ScratchImage, Features, MelChunks, Recurrent,
     )
 }  # fmt: skip
 
