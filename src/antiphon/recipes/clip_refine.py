@@ -255,7 +255,7 @@ def tiny() -> Config:
     """Seconds: generated shapes and their names before, the same under other noise after."""
     scratch = Tower(encoder="scratch-tiny", keep=1)
     return Config(
-        before=Pairs(source="made", columns=("image", "text"), options={"rows": 96}),
+        before=Pairs(source="made", columns=("image", "text"), limit=96),
         data=Pairs(source="made", columns=("image", "text"), options={"rows": 96, "seed": 1, "noise": 0.1}),
         towers=Towers(image=scratch, text=scratch),
         width=32,
