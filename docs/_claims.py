@@ -34,26 +34,12 @@ def benchmarks(results: Path) -> str:
 
 
 def cards(folder: Path) -> str:
-    """One section for each card, from the JSON files of a folder."""
+    """A table of every measured claim, from the JSON files of a folder; each recipe's own page has the seeds."""
     found = [card for file in sorted(folder.glob("*.json")) for card in json.loads(file.read_text(encoding="utf-8"))]
-    return "\n\n".join(_section(card) for card in found) or "No claim is measured yet."
-
-
-def _section(card: dict[str, Any]) -> str:
-    rows = [
-        f"| {seed} | {better:.3f} | {worse:.3f} | {floor:.3f} | {difference:+.3f} |"
-        for seed, better, worse, floor, difference in zip(
-            card["seeds"], *card["values"].values(), card["floor"], card["differences"], strict=True
-        )
+    lines = [
+        f"| [{card['recipe']}](recipes/{card['recipe']}.md) | {card['claim']} | {card['verdict']} | {card['metric']} "
+        f"| {card['mean']:+.3f} [{card['low']:+.3f}, {card['high']:+.3f}] | {len(card['seeds'])} |"
+        for card in found
     ]
-    arms = {side: ", ".join(f"{key}={value}" for key, value in arm.items()) for side, arm in card["arms"].items()}
-    differs = "".join(f"\n- differs from the paper: {line}" for line in card["differs"])
-    return (
-        f"### {card['recipe']}: {card['verdict']}\n\n{card['claim']}\n\n"
-        f"{card['metric']}: {card['mean']:+.3f}, 95 % interval [{card['low']:+.3f}, {card['high']:+.3f}] "
-        f"([{card['paper']['title']}](https://arxiv.org/abs/{card['paper']['arxiv']})).\n\n"
-        f"| seed | {arms['better']} | {arms['worse']} | chance | difference |\n|---|---|---|---|---|\n"
-        + "\n".join(rows)
-        + f"\n\nMeasured in {card['seconds']:.0f} s of runs, commit {card['commit']}, "
-        + f"torch {card['versions']['torch']}.{differs}"
-    )
+    head = f"| recipe | claim | verdict | metric | difference, 95 % interval | seeds |\n|{'---|' * 6}\n"
+    return head + "\n".join(lines) if lines else "No claim is measured yet."

@@ -28,12 +28,8 @@ def _card(**changes):
 def test_the_page_shows_the_cards(tmp_path):
     (tmp_path / "toy.json").write_text(json.dumps([_card(), _card(claim="C beats D.", verdict="fails", mean=-0.25)]))
     page = _hook().cards(tmp_path)
-    assert "### toy: holds" in page
-    assert "+0.125, 95 % interval [+0.100, +0.150]" in page
-    assert "| 1 | 0.600 | 0.475 | 0.080 | +0.125 |" in page
-    assert "### toy: fails" in page
-    assert "-0.250" in page
-    assert "differs from the paper: smaller" in page
+    assert "| [toy](recipes/toy.md) | A beats B. | holds | test/R@10 | +0.125 [+0.100, +0.150] | 2 |" in page
+    assert "| [toy](recipes/toy.md) | C beats D. | fails | test/R@10 | -0.250 [+0.100, +0.150] | 2 |" in page
 
 
 def test_without_cards_it_says_so(tmp_path):
