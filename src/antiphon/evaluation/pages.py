@@ -37,7 +37,7 @@ def recipe_page(name: str, module: ModuleType, cards: Sequence[Card]) -> str:
             f"# {name}",
             summary,
             f"Paper: [{module.PAPER.title}](https://arxiv.org/abs/{module.PAPER.arxiv}).",
-            rest.strip("\n"),
+            "\n".join(line for line in rest.strip("\n").splitlines() if not line.startswith("differs: ")),
             "## Run it",
             f"```sh\nantiphon train {name} --preset laptop  # the setting of its claims\n{_own_rows(name, module)}"
             f"antiphon show {name}  # every setting\nantiphon claims {name}  # measure the claims again\n```",
