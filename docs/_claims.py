@@ -24,13 +24,17 @@ def benchmarks(results: Path) -> str:
         return "Nothing is measured yet: `make bench` does it."
     rows = json.loads(results.read_text(encoding="utf-8"))
     lines = [
-        f"| {row['row']} | {row['ratio']:.3g} | {row['want']} {row['reach']:.3g} "
-        f"| {'yes' if row['reached'] else '**no**'} | {_short(row['ours'])} | {_short(row['peer'])} | {row['unit']} | {row['peer_name']} |"
+        f"| {row['row']} | {row['ratio']:.3g} | {row['want']} {row['reach']:.3g} | {_yes(row['reached'])} "
+        f"| {_short(row['ours'])} | {_short(row['peer'])} | {row['unit']} | {row['peer_name']} |"
         for row in rows
     ]
     head = f"| row | ratio | wanted | reached | ours | peer | unit | measured against |\n|{'---|' * 8}\n"
     bounds = "\n".join(f"- {row['row']}: {row['bound']}." for row in rows)
     return head + "\n".join(lines) + "\n\nWhat limits ours:\n\n" + bounds
+
+
+def _yes(reached: bool) -> str:
+    return "yes" if reached else "**no**"
 
 
 def _short(value: float) -> str:
