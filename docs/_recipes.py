@@ -8,7 +8,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 from antiphon import recipes
-from antiphon.evaluation.claims import read_cards
+from antiphon.evaluation.claims import read_cards, read_pictures
 from antiphon.evaluation.pages import recipe_page
 
 CLAIMS = Path(__file__).parents[1] / "claims"
@@ -25,6 +25,7 @@ def on_config(config: Any) -> Any:
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages."""
     for name in recipes.names():
-        page = recipe_page(name, recipes.get(name), read_cards(CLAIMS / f"{name}.json"))
+        cards, pictures = read_cards(CLAIMS / f"{name}.json"), read_pictures(CLAIMS / "pictures" / name)
+        page = recipe_page(name, recipes.get(name), cards, pictures)
         files.append(File.generated(config, f"recipes/{name}.md", content=page))
     return files

@@ -7,6 +7,7 @@ config finds the same folder, and resumes what it finds there.
         config.yaml    every field, resolved        run.json      seed, what differs, versions, git commit
         metrics.jsonl  one JSON object a line       result.json   the measures, written when the recipe ends
         checkpoints/   step folders                 quarantine.jsonl   inputs left out, with reasons
+        pictures/      what a person would look at, as figures in HTML
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import warnings
 from collections.abc import Mapping
@@ -24,6 +26,7 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
+from markupsafe import Markup
 
 from antiphon.config import Config
 from antiphon.errors import UserError
@@ -113,6 +116,23 @@ class Run:
         """Columns and rows of the inputs that were left out so far."""
         path = self.folder / "quarantine.jsonl"
         return {(line["column"], line["row"]) for line in read_jsonl(path)} if path.exists() else set()
+
+    def picture(self, name: str, drawing: Markup, caption: str) -> None:
+        """Keep a picture of the result: a figure in `pictures/<name>.html`, which pages show as it is.
+
+        Args:
+            name: of the file, lower-case words joined by hyphens.
+            drawing: SVG or HTML; what came from rows must have been escaped, as `markupsafe` does.
+            caption: what is seen, one or two sentences.
+        """
+        folder = self.folder / "pictures"
+        folder.mkdir(exist_ok=True)
+        figure = Markup("<figure>\n{}\n<figcaption>{}</figcaption>\n</figure>\n").format(drawing, caption)
+        write_atomically(folder / f"{name}.html", re.sub(r"\n\s*\n", "\n", figure))
+
+    def pictures(self) -> dict[str, str]:
+        """The figures that were kept, by name."""
+        return {path.stem: path.read_text(encoding="utf-8") for path in sorted(self.folder.glob("pictures/*.html"))}
 
     @property
     def result(self) -> Measures | None:

@@ -4,6 +4,7 @@ import json
 from types import ModuleType
 
 import pytest
+from markupsafe import Markup
 from scipy import stats
 
 from antiphon.config import Config
@@ -12,10 +13,13 @@ from antiphon.evaluation.claims import (
     Claim,
     Paper,
     differences_from_paper,
+    first_run,
     measure,
     paired,
     read_cards,
+    read_pictures,
     write_cards,
+    write_pictures,
 )
 
 
@@ -31,6 +35,9 @@ def _recipe(tmp_path, calls):
 
     def run(cfg, run):
         calls.append((cfg.good, run.seed))
+        for step in range(1, 101):
+            run.log(step, loss=1.0 / step + run.seed)
+        run.picture("rows", Markup("<b>{}</b>\n\n<i>two</i>").format("<x>"), "what & why")
         return run.finish(
             {"accuracy": 0.5 + 0.1 * cfg.good + 0.01 * run.seed * cfg.good, "chance": 0.1, "seconds/total": 2.0}
         )
@@ -85,6 +92,24 @@ def test_every_arm_and_seed_once_then_from_the_cache(tmp_path):
     assert card.seconds == 12.0
     assert measure(recipe, "toy", CLAIM, runs=tmp_path / "runs").values == card.values
     assert len(calls) == 6
+
+
+def test_curves_are_means_of_the_seeds_thinned(tmp_path):
+    card = measure(_recipe(tmp_path, []), "toy", CLAIM, runs=tmp_path / "runs")
+    assert len(card.curves["better"]) == 40
+    assert card.curves["better"][0] == [1, pytest.approx(2.0)]
+    assert card.curves["worse"][-1] == [100, pytest.approx(1.01)]
+
+
+def test_pictures_of_the_first_claims_favourite(tmp_path):
+    recipe = _recipe(tmp_path, [])
+    recipe.CLAIMS = [CLAIM]
+    measure(recipe, "toy", CLAIM, runs=tmp_path / "runs")
+    found = first_run(recipe, "toy", tmp_path / "runs").pictures()
+    write_pictures(tmp_path / "old", {"gone": "x"})
+    write_pictures(tmp_path / "old", found)
+    figure = "<figure>\n<b>&lt;x&gt;</b>\n<i>two</i>\n<figcaption>what &amp; why</figcaption>\n</figure>\n"
+    assert read_pictures(tmp_path / "old") == [figure]
 
 
 def test_cards_are_json(tmp_path):

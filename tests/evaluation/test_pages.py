@@ -43,3 +43,11 @@ def test_claims_without_a_card_are_said_to_be_not_measured():
 
 def test_names_of_arms():
     assert arm_name({"a__b": 1, "c": "x"}) == "a.b=1, c=x"
+
+
+def test_curves_of_both_arms_and_pictures_of_a_run():
+    card = CARD | {"curves": {"better": [[1, 2.0], [5, 1.0]], "worse": [[1, 2.0], [5, 1.5]]}}
+    assert "<polyline" not in card_section(CARD)
+    assert card_section(card).count("<polyline") == 2
+    page = recipe_page("clip", recipes.get("clip"), [], ["<figure>\n<b>seen</b>\n</figure>\n"])
+    assert "## What it looks like\n\n<figure>\n<b>seen</b>" in page

@@ -11,10 +11,12 @@ def claims(
     recipe: str = typer.Argument(..., help="A name that `antiphon recipes` lists."),
     seeds: int | None = typer.Option(None, help="How many seeds, from 0; each claim's own number where left out."),
     runs: Path = typer.Option(Path("runs"), help="Run folders; finished runs are taken as they are."),
-    out: Path = typer.Option(Path("claims"), help="Where the cards are written, as <recipe>.json."),
+    out: Path = typer.Option(
+        Path("claims"), help="Where the cards go, as <recipe>.json, and the pictures, as pictures/<recipe>/*.html."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the cards as one JSON list."),
 ) -> None:
-    """Run every arm on every seed, judge each claim by its interval, and write the cards.
+    """Run every arm on every seed, judge each claim by its interval, write the cards and the pictures of a run.
 
     Example: antiphon claims clip --seeds 5
     """
@@ -22,7 +24,7 @@ def claims(
     from dataclasses import asdict
 
     from antiphon import recipes
-    from antiphon.evaluation.claims import measure, write_cards
+    from antiphon.evaluation.claims import first_run, measure, write_cards, write_pictures
 
     module = recipes.get(recipe)
     cards = [
@@ -30,6 +32,7 @@ def claims(
         for claim in module.CLAIMS
     ]
     write_cards(out / f"{recipe}.json", cards)
+    write_pictures(out / "pictures" / recipe, first_run(module, recipe, runs).pictures())
     if as_json:
         typer.echo(json.dumps([asdict(card) for card in cards]))
         return

@@ -70,7 +70,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Card:
-    """A measured claim, as it is committed in `claims/<recipe>.json`."""
+    """A measured claim, as it is committed in `claims/<recipe>.json`.
+
+    `curves` holds for each arm its training loss, [step, mean over seeds], at up to 40 of the logged steps.
+    """
 
     recipe: str
     claim: str
@@ -91,6 +94,7 @@ class Card:
     versions: dict[str, str]
     commit: str | None
     notes: list[str] = field(default_factory=list)
+    curves: dict[str, list[list[float]]] = field(default_factory=dict)
 
 
 def paired(better: list[float], worse: list[float], *, higher: bool = True) -> Interval:
@@ -135,6 +139,7 @@ def measure(
     """
     numbers = list(range(seeds or claim.seeds))
     values: dict[str, list[float]] = {"better": [], "worse": []}
+    losses: dict[str, list[dict[float, float]]] = {"better": [], "worse": []}
     floors, seconds = [], 0.0
     for seed in numbers:
         for side, arm in (("better", claim.better), ("worse", claim.worse)):
@@ -143,6 +148,7 @@ def measure(
             say(f"{name} {side} {dict(arm)} seed {seed}: {'already run' if run.result else 'running'} in {run.folder}")
             measures: Measures = run.result or recipe.run(config, run)
             values[side].append(_pick(measures, claim.metric))
+            losses[side].append({line["step"]: line["loss"] for line in run.metrics() if "loss" in line})
             seconds += measures.get("seconds/total", 0.0)
             if side == "better":
                 floors.append(_pick(measures, claim.floor))
@@ -166,7 +172,27 @@ def measure(
         seconds=seconds,
         versions=versions(),
         commit=git_commit(),
+        curves={side: _mean_curve(runs_of_arm) for side, runs_of_arm in losses.items()},
     )
+
+
+def first_run(recipe: ModuleType, name: str, runs: Path) -> Run:
+    """The run whose pictures a page shows: seed 0 of what the first claim favours."""
+    return Run.of(name, recipe.laptop().but(**recipe.CLAIMS[0].better), root=runs)
+
+
+def write_pictures(folder: Path, pictures: Mapping[str, str]) -> None:
+    """Write figures as `<name>.html`, instead of those that stood there."""
+    for old in folder.glob("*.html"):
+        old.unlink()
+    for name, figure in pictures.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / f"{name}.html", figure)
+
+
+def read_pictures(folder: Path) -> list[str]:
+    """The figures of a recipe, by name."""
+    return [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.html"))]
 
 
 def write_cards(path: Path, cards: list[Card]) -> None:
@@ -186,6 +212,17 @@ def read_cards(path: Path) -> list[dict[str, Any]]:
 def differences_from_paper(source: str) -> list[str]:
     """The `differs: why` remarks in a recipe's source."""
     return [line.strip() for line in re.findall(r"differs: ([^\n]+)", source)]
+
+
+def _mean_curve(losses: list[dict[float, float]], most: int = 40) -> list[list[float]]:
+    """Steps that every seed logged, thinned to `most`, with the mean loss."""
+    steps = sorted(set.intersection(*(set(of_seed) for of_seed in losses)))
+    at = (
+        sorted({round(n * (len(steps) - 1) / (most - 1)) for n in range(most)})
+        if len(steps) > most
+        else range(len(steps))
+    )
+    return [[steps[n], round(math.fsum(of_seed[steps[n]] for of_seed in losses) / len(losses), 5)] for n in at]
 
 
 def _pick(measures: Mapping[str, float], metric: str) -> float:

@@ -11,19 +11,21 @@ from markupsafe import Markup
 
 from antiphon.evaluation.claims import differences_from_paper
 from antiphon.evaluation.report.charts import ticks
+from antiphon.evaluation.report.figures import curves
 from antiphon.runs import Measures
 
 Card = dict[str, Any]
 """A measured claim, as `claims.read_cards` reads it."""
 
 
-def recipe_page(name: str, module: ModuleType, cards: Sequence[Card]) -> str:
+def recipe_page(name: str, module: ModuleType, cards: Sequence[Card], pictures: Sequence[str] = ()) -> str:
     """What the method is, how to run it, its settings, what was measured, and where it differs from the paper.
 
     Args:
         name: of the recipe.
         module: its docstring says what it is.
         cards: its measured claims; claims without a card are said to be not measured.
+        pictures: figures that a run of the first claim kept (`Run.picture`).
     """
     summary, _, rest = (module.__doc__ or "").partition("\n")
     measured = {card["claim"]: card for card in cards}
@@ -41,6 +43,7 @@ def recipe_page(name: str, module: ModuleType, cards: Sequence[Card]) -> str:
             "## Run it",
             f"```sh\nantiphon train {name} --preset laptop  # the setting of its claims\n{_own_rows(name, module)}"
             f"antiphon show {name}  # every setting\nantiphon claims {name}  # measure the claims again\n```",
+            *(["## What it looks like", *pictures] if pictures else []),
             "## Claims",
             *claims,
             *(["## Where it differs from the paper", "\n".join(f"- {line}" for line in differs)] if differs else []),
@@ -71,10 +74,22 @@ def card_section(card: Card) -> str:
         f"### {card['verdict'].capitalize()}\n\n{card['claim']}\n\n"
         f"{card['metric']}: {card['mean']:+.3f}, 95 % interval [{card['low']:+.3f}, {card['high']:+.3f}].\n\n"
         f"{dots(card)}\n\n"
+        f"{loss_curves(card)}"
         f"| seed | {arms['better']} | {arms['worse']} | floor | difference |\n|---|---|---|---|---|\n"
         + "\n".join(rows)
         + f"\n\n{card['seconds']:.0f} s of runs, commit {card['commit']}, torch {card['versions']['torch']}."
     )
+
+
+def loss_curves(card: Card) -> str:
+    """The training loss of both arms, folded away; nothing where the runs logged none."""
+    found = card.get("curves", {})
+    points = {arm_name(card["arms"][side]): [(x, y) for x, y in curve] for side, curve in found.items() if curve}
+    if not points:
+        return ""
+    drawn = curves(points, x="training step", y="loss, mean of the seeds")
+    said = "Arms with different losses differ in height for that reason alone."
+    return f"<details><summary>Training loss of both arms</summary>{drawn}<p>{said}</p></details>\n\n"
 
 
 def arm_name(arm: Measures | dict[str, Any]) -> str:
