@@ -1,9 +1,8 @@
 """One GradCache step of MiniLM on 1,024 pairs of ragged sentences, against sentence-transformers' cached loss.
 
 Both embed twice, 32 texts at a time (ours 16 pairs, the peer 32 of one side), and take one step of AdamW; neither step
-counts tokenisation. The loss does not depend on the order of the pairs, so ours sorts them by length first: a
-micro-batch is padded to little more than its own tokens. The peer's trainer keeps the order it is given, and cuts the
-padding that all texts of a micro-batch share.
+counts tokenisation. Both cut the padding that all texts of a micro-batch share; ours also takes the pairs in the order
+of their length, which the loss does not depend on. The peer's trainer keeps the order it is given.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from antiphon.encoders.text import TransformersText
 from antiphon.encoders.weights import wheel_path
 from antiphon.objectives.tiled import contrast_tiled
 from antiphon.training.gradcache import cached_backward
-from antiphon.training.learner import Batch, ContrastiveLearner
-from antiphon.types import Padded, Views
+from antiphon.training.learner import Batch, ContrastiveLearner, split
+from antiphon.types import Views
 from benchmarks.measuring import Row, extra_memory, seconds
 
 PAIRS, TEXTS, SCALE = 1024, 32, 20.0
@@ -57,21 +56,10 @@ class Sentences(ContrastiveLearner):
         self.encoder = TransformersText(MODEL)
 
     def embed(self, batch: Batch) -> Views:
-        return {name: normalize(self.encoder(trimmed(column)).pooled, dim=1) for name, column in batch.items()}
+        return {name: normalize(self.encoder(column).pooled, dim=1) for name, column in batch.items()}
 
     def losses(self, views: Views) -> dict[str, Tensor]:
         return {"contrast": contrast_tiled(views["left"], views["right"], scale=SCALE)}
-
-
-def trimmed(column: Padded) -> Padded:
-    """Without the padding that all items share."""
-    return Padded(column.values[:, : int(column.lengths.max())], column.lengths)
-
-
-def by_length(batch: Batch) -> Batch:
-    """The rows in the order of their longer text."""
-    order = torch.stack([column.lengths for column in batch.values()]).amax(0).argsort(stable=True)
-    return {name: column[order] for name, column in batch.items()}
 
 
 def ours() -> Callable[[], float]:
@@ -83,7 +71,7 @@ def ours() -> Callable[[], float]:
     accelerator = Accelerator(cpu=True)
 
     def step() -> None:
-        cached_backward(learner, by_length(batch), TEXTS // 2, accelerator)
+        cached_backward(learner, batch, TEXTS // 2, accelerator)
         torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
@@ -137,14 +125,11 @@ def peer() -> Callable[[], float]:
 def padding() -> tuple[float, float]:
     """Positions over tokens: in our micro-batches, and in those of the given order."""
     encoder = TransformersText(MODEL)
-    columns = [encoder.collate(texts).lengths for texts in sentences()]
-    sorted_columns = list(by_length({str(n): Padded(c[:, None], c) for n, c in enumerate(columns)}).values())
-
-    def ratio(columns: list[Tensor], size: int) -> float:
-        positions = sum(int(part.max()) * len(part) for lengths in columns for part in lengths.split(size))
-        return positions / sum(int(lengths.sum()) for lengths in columns)
-
-    return ratio([column.lengths for column in sorted_columns], TEXTS // 2), ratio(columns, TEXTS)
+    batch = {name: encoder.collate(texts) for name, texts in zip(("left", "right"), sentences(), strict=True)}
+    tokens = sum(int(column.lengths.sum()) for column in batch.values())
+    ours = sum(column.values.numel() for part in split(batch, TEXTS // 2) for column in part.values())
+    theirs = sum(int(part.max()) * len(part) for column in batch.values() for part in column.lengths.split(TEXTS))
+    return ours / tokens, theirs / tokens
 
 
 def step() -> Row:

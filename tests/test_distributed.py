@@ -3,9 +3,11 @@
 import pytest
 import torch
 from accelerate import Accelerator
+from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
 
 from antiphon.distributed import gather, rank, world_size
+from antiphon.objectives.tiled import contrast_tiled
 from antiphon.training.gradcache import cached_backward
 from tests.processes import run_in_processes
 from tests.training.toy import Toy, batch, gradients
@@ -25,8 +27,16 @@ def _double(whole):
     return {name: Padded(column.values.double(), column.lengths) for name, column in whole.items()}
 
 
-def _gradients(count, microbatch):
-    learner = Toy().double()
+class Tiled(Toy):
+    """The toy with the tiled loss of what was gathered."""
+
+    def losses(self, views):
+        left, right = (normalize(views[name], dim=1) for name in ("left", "right"))
+        return {"contrast": contrast_tiled(left, right, scale=self.scale.scale, tile=4)}
+
+
+def _gradients(count, microbatch, learner=Toy):
+    learner = learner().double()
     wrapped = DistributedDataParallel(learner) if count > 1 else learner
     whole = _double(batch(20))
     part = _part(whole, count) if count > 1 else whole
@@ -54,10 +64,12 @@ def test_rows_come_in_the_order_of_ranks():
         assert count == 2
 
 
-@pytest.mark.parametrize(("count", "microbatch"), [(2, None), (2, 3), (3, None)])
-def test_gradients_equal_one_process(count, microbatch):
+@pytest.mark.parametrize(
+    ("count", "microbatch", "learner"), [(2, None, Toy), (2, 3, Toy), (3, None, Toy), (2, 3, Tiled), (4, None, Tiled)]
+)
+def test_gradients_equal_one_process(count, microbatch, learner):
     wanted = _gradients(1, None)
-    for found in run_in_processes(count, _gradients, count, microbatch):
+    for found in run_in_processes(count, _gradients, count, microbatch, learner):
         for name, gradient in wanted.items():
             error = abs(found[name] - gradient).max() / max(abs(gradient).max(), 1e-12)
             assert error < 1e-6, f"{name}: {error}"

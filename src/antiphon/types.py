@@ -38,6 +38,10 @@ class Padded:
         """The same batch on another device."""
         return Padded(self.values.to(device), self.lengths.to(device))
 
+    def trimmed(self) -> Padded:
+        """The same items without the padding that all of them share (one position is left where all are absent)."""
+        return Padded(self.values[:, : max(1, int(self.lengths.max()))] if len(self) else self.values, self.lengths)
+
     @property
     def mask(self) -> Bool[Tensor, "b t"]:
         """True where a position is real."""

@@ -7,6 +7,7 @@ import torch
 
 from antiphon.config import parse
 from antiphon.data.pairs import Pairs
+from antiphon.distributed import rank
 from antiphon.encoders.features import Features
 from antiphon.encoders.heads import HeadConfig
 from antiphon.encoders.space import Space
@@ -15,6 +16,7 @@ from antiphon.evaluation.collapse import CollapseWarning
 from antiphon.recipes import clip
 from antiphon.runs import Run
 from antiphon.training.fit import Moment
+from tests.processes import run_in_processes
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +66,35 @@ def test_the_tiled_loss_is_the_same():
         found.append((value.detach(), learner.scales["image-text"].log_scale.grad))
     for dense, tiled in zip(*found, strict=True):
         assert torch.allclose(dense, tiled, atol=1e-5)
+
+
+def _losses_of_a_part(loss, missing):
+    """In one of two processes, that of the first four or the last five rows: the loss and its gradients."""
+    generator = torch.Generator().manual_seed(0)
+    views = {name: torch.randn(9, 32, generator=generator) for name in ("image", "text")}
+    views = {name: torch.nn.functional.normalize(view, dim=1) for name, view in views.items()}
+    views |= {"has_image": torch.arange(9) >= missing, "has_text": torch.ones(9).bool(), "label": torch.arange(9) // 2}
+    learner = clip.Clip(clip.tiny().but(loss=loss), {s: Features(6, signal=s) for s in ("image", "text")})
+    own = slice(0, 4) if rank() == 0 else slice(4, 9)
+    part = {name: view[own].clone() for name, view in views.items()}
+    leaves = [part[name].requires_grad_() for name in ("image", "text")]
+    value = learner.losses(learner.met(part))["image-text"]
+    scale = learner.scales["image-text"].log_scale
+    gradients = torch.autograd.grad(value, [*leaves, scale], allow_unused=True)
+    return [value.item(), *(gradient.tolist() for gradient in gradients)]
+
+
+def _losses_of_a_part_each_way():
+    return [[_losses_of_a_part(loss, missing) for loss in ("dense", "tiled", "ring")] for missing in (1, 4)]
+
+
+def test_of_two_processes_every_way_is_the_same():
+    """Gathered or in a ring; also where one process has no row with both signals."""
+    for each in run_in_processes(2, _losses_of_a_part_each_way):
+        for dense, *others in each:
+            for other in others:
+                for found, wanted in zip(other, dense, strict=True):
+                    assert torch.allclose(torch.tensor(found), torch.tensor(wanted), atol=1e-5)
 
 
 def test_rows_that_lack_a_column_do_not_count():

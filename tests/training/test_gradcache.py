@@ -7,6 +7,7 @@ from torch import nn
 
 from antiphon.training.gradcache import cached_backward
 from antiphon.training.learner import Learner, split
+from antiphon.types import Padded
 from tests.training.toy import Toy, batch, gradients
 
 
@@ -49,6 +50,22 @@ def test_the_generators_go_on_from_after_the_loss():
     for part in split(batch(), 6):
         learner.embed(part)
     assert torch.equal(after, torch.rand(1))
+
+
+def test_micro_batches_hold_rows_of_like_length_without_shared_padding():
+    lengths, others = torch.tensor([7, 2, 5, 1, 6]), torch.tensor([3, 3, 3, 3, 0])
+    values = torch.arange(5)[:, None].expand(5, 9)
+    columns = {"text": Padded(values, lengths), "other": Padded(values[:, :4], others), "label": torch.arange(5)}
+    parts = split({**columns, "name": list("abcde")}, 2)
+    assert [part["label"].tolist() for part in parts] == [[3, 1], [4, 2], [0]]  # row 4 lacks the other column
+    assert [part["name"] for part in parts] == [["d", "b"], ["e", "c"], ["a"]]
+    assert [part["text"].values.shape for part in parts] == [(2, 2), (2, 6), (1, 7)]
+    assert [part["text"].values[:, 0].tolist() for part in parts] == [[3, 1], [4, 2], [0]]
+    assert [part["other"].lengths.tolist() for part in parts] == [[3, 3], [0, 3], [3]]
+
+
+def test_items_that_are_all_absent_keep_one_position():
+    assert Padded(torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64)).trimmed().values.shape == (2, 1)
 
 
 def test_plain_accumulation_is_another_gradient():

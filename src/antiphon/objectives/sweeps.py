@@ -62,6 +62,8 @@ class LogSums(torch.autograd.Function):
         answers_Q2 = scaled_QD.new_zeros(len(scaled_QD), 2)
         carried = (own_keys_KD, inverse_K, *plan.pairs.carried)
         for own, (keys, inverse, *side), (log_K,) in plan.meet.circulate(carried, (own_log_K,)):
+            if not (len(queries_QD) and len(keys)):  # of several processes one may have no row
+                continue
             block = _Block(plan, queries_QD, keys, own, tuple(side), scaled_QD.dtype)
             row_Q, column_K, answered_Q2 = block.log_sums(inverse)
             log_Q = torch.logaddexp(log_Q, row_Q)
@@ -83,6 +85,8 @@ class LogSums(torch.autograd.Function):
         carried = (own_keys_KD, own_inverse_K, own_log_K, own_grad_K, *ctx.plan.pairs.carried)
         sums = () if own_into_KD is None else (own_into_KD,)
         for own, (keys, inverse, log_K, grad_K, *side), into in ctx.plan.meet.circulate(carried, sums):
+            if not (len(queries_QD) and len(keys)):
+                continue
             block = _Block(ctx.plan, queries_QD, keys, own, tuple(side), ctx.dtype)
             block.gradients(log_Q, grad_Q, log_K, grad_K, inverse, grad_Q2, into_QD, into[0] if into else None)
         return into_QD, own_into_KD, None, None

@@ -30,6 +30,7 @@ from antiphon.data.collate import Collate as Columns
 from antiphon.data.opening import Rows, opened, seconds
 from antiphon.data.pairs import Pairs, directions, expand, signal_of, splits
 from antiphon.decode import decode_audio, decode_image
+from antiphon.distributed import Ring
 from antiphon.encoders import Encoder
 from antiphon.encoders.features import FeatureCache, Features
 from antiphon.encoders.heads import Head, HeadConfig
@@ -68,8 +69,9 @@ class Config(Settings):
     pairs: tuple[tuple[str, str], ...] = (("image", "text"),)
     """Signals to contrast; a row gives one of its columns of a signal, by chance, in each step."""
     width: PositiveInt = 256
-    loss: Literal["dense", "tiled"] = "dense"
-    """tiled: the same loss without the matrix of scores, for batches of many thousands."""
+    loss: Literal["dense", "tiled", "ring"] = "dense"
+    """tiled: the same loss without the matrix of scores, for batches of many thousands; ring: tiled, and of several
+    processes none ever holds the views of all."""
     temperature: PositiveFloat = 0.07  # section 2.5 of the paper: the start of a learned temperature
     train: Train = Train()
 
@@ -91,7 +93,7 @@ class Clip(ContrastiveLearner):
             raise UserError(
                 f"pairs name {sorted(strangers)}, but the columns hold {sorted(encoders)}: look at data.columns"
             )
-        self.pairs, self.tiled = cfg.pairs, cfg.loss == "tiled"
+        self.pairs, self.loss, self.gathers = cfg.pairs, cfg.loss, cfg.loss != "ring"
         self.branches = nn.ModuleDict(
             {name: Branch(encoder, _head(cfg, name, encoder)) for name, encoder in encoders.items()}
         )
@@ -117,11 +119,13 @@ class Clip(ContrastiveLearner):
             both = views[f"has_{first}"] & views[f"has_{second}"]
             left, right, labels = views[first][both], views[second][both], views["label"][both]
             scale = cast(Scale, self.scales[f"{first}-{second}"])
-            losses[f"{first}-{second}"] = (
-                contrast_tiled(left, right, scale=scale.scale, targets=SameLabel(labels))
-                if self.tiled
-                else symmetric_contrast(scale(left @ right.T), same_label(labels))
-            )
+            if self.loss == "dense":
+                loss = symmetric_contrast(scale(left @ right.T), same_label(labels))
+            else:
+                exchange = Ring() if self.loss == "ring" else None
+                same = SameLabel(labels)
+                loss = contrast_tiled(left, right, scale=scale.scale, targets=same, exchange=exchange)
+            losses[f"{first}-{second}"] = loss
         return losses
 
 

@@ -1,6 +1,7 @@
 """GradCache (Gao et al. 2021, arXiv 2101.06983): a large batch's contrastive gradient in a small one's memory.
 
-1. Embed every micro-batch without a graph, remembering the state of the generators.
+1. Embed every micro-batch (rows of like length, see `learner.split`) without a graph, remembering the state of the
+   generators.
 2. Gather the views; take the loss and its gradient by the views *and by the loss's own parameters*, else a
    learned temperature gets none.
 3. Embed each micro-batch again, under the same generator states (so dropout repeats), and back-propagate the inner
@@ -17,7 +18,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from antiphon.distributed import gather_views
 from antiphon.training.learner import Batch, ContrastiveLearner, Replay, split
 from antiphon.types import Views
 
@@ -68,9 +68,9 @@ def _embed(inner: ContrastiveLearner, parts: list[Batch], accelerator: Accelerat
 def _loss_gradients(
     inner: ContrastiveLearner, views: Views, accelerator: Accelerator
 ) -> tuple[dict[str, Tensor], Views, tuple[tuple[nn.Parameter, Tensor], ...]]:
-    leaves = {name: view.float().requires_grad_() for name, view in views.items() if view.is_floating_point()}
+    leaves = {name: _leaf(view) for name, view in views.items() if view.is_floating_point()}
     with accelerator.autocast():
-        losses = inner.losses(gather_views({**views, **leaves}))
+        losses = inner.losses(inner.met({**views, **leaves}))
     parameters = [parameter for parameter in inner.parameters() if parameter.requires_grad]
     total = torch.stack(list(losses.values())).sum()
     grads = torch.autograd.grad(total, [*leaves.values(), *parameters], allow_unused=True)
@@ -78,6 +78,11 @@ def _loss_gradients(
     own = zip(parameters, grads[len(leaves) :], strict=True)
     of_parameters = tuple((parameter, grad) for parameter, grad in own if grad is not None)
     return {name: loss.detach() for name, loss in losses.items()}, of_views, of_parameters
+
+
+def _leaf(view: Tensor) -> Tensor:
+    """In float32, or as it is where it is finer."""
+    return view.detach().to(torch.promote_types(view.dtype, torch.float32)).requires_grad_()
 
 
 def _generator_state() -> list[Tensor]:

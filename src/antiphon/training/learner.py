@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from antiphon.distributed import gather_views
@@ -44,8 +46,15 @@ class ContrastiveLearner(Learner):
     """A learner whose loss compares rows with each other.
 
     `embed` looks at each row by itself; `losses` sees the views of all rows, of all processes. Because of that split,
-    GradCache and DDP are written once, for every contrastive loss.
+    GradCache and DDP are written once, for every contrastive loss. Rows are compared as a set: their order decides
+    nothing.
+
+    Attributes:
+        gathers: whether `losses` is given the views of all processes. A learner whose losses meet the keys of other
+            processes by themselves (`contrast_tiled(..., exchange=Ring())`) sets it False, and is given its own.
     """
+
+    gathers: bool = True
 
     @abstractmethod
     def embed(self, batch: Batch) -> Views:
@@ -55,18 +64,43 @@ class ContrastiveLearner(Learner):
     def losses(self, views: Views) -> dict[str, Tensor]:
         """Losses from the views of all rows."""
 
+    def met(self, views: Views) -> Views:
+        """What `losses` is given: the views of all processes, where the learner gathers."""
+        return gather_views(views) if self.gathers else views
+
     def forward(self, batch: Batch, replay: Replay | None = None) -> dict[str, Tensor]:
         """Embed, gather from all processes, compare; or, with `replay`, push cached gradients through the encoders."""
         views = self.embed(batch)
         if replay is not None:
             return {"replay": replay.surrogate(views)}
-        return self.losses(gather_views(views))
+        return self.losses(self.met(views))
 
 
 def split(batch: Batch, size: int) -> list[Batch]:
-    """Micro-batches of `size` rows; every column of the batch is cut alike."""
+    """Micro-batches of `size` rows of like length, each without the padding that its rows share.
+
+    Rows come in the order of how many numbers their items hold; where nothing is padded they keep their order. Every
+    column of the batch is cut alike.
+    """
     rows = batch_size(batch)
-    return [{name: column[at : at + size] for name, column in batch.items()} for at in range(0, rows, size)]
+    order = _by_length(batch, rows)
+    return [
+        {name: _taken(column, order[at : at + size]) for name, column in batch.items()} for at in range(0, rows, size)
+    ]
+
+
+def _by_length(batch: Batch, rows: int) -> Tensor:
+    held = torch.zeros(rows, dtype=torch.int64)
+    for column in batch.values():
+        if isinstance(column, Padded):
+            held += column.lengths.cpu() * math.prod(column.values.shape[2:])
+    return held.argsort(stable=True)
+
+
+def _taken(column: Any, rows: Tensor) -> Any:
+    if isinstance(column, Padded):
+        return column[rows.to(column.lengths.device)].trimmed()
+    return column[rows.to(column.device)] if isinstance(column, Tensor) else [column[row] for row in rows.tolist()]
 
 
 def batch_size(batch: Batch) -> int:
