@@ -26,7 +26,7 @@ def _peer() -> tuple[Callable[..., torch.Tensor], str]:
     """The peer's loss and its name. Chunks came after release 3.3.0: OPEN_CLIP names a checkout that has them."""
     made = open_clip_losses().SigLipLoss
     if "chunk_size" in inspect.signature(made).parameters:
-        return made(chunk_size=CHUNK), f"SigLipLoss(chunk_size={CHUNK}) of open_clip"
+        return made(chunk_size=CHUNK), f"SigLipLoss(chunk_size={CHUNK}) of open_clip, in a checkout later than 3.3.0"
     return made(), "SigLipLoss of open_clip, which has no chunks in this version"
 
 

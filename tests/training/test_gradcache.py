@@ -57,11 +57,15 @@ def test_micro_batches_hold_rows_of_like_length_without_shared_padding():
     values = torch.arange(5)[:, None].expand(5, 9)
     columns = {"text": Padded(values, lengths), "other": Padded(values[:, :4], others), "label": torch.arange(5)}
     parts = split({**columns, "name": list("abcde")}, 2)
-    assert [part["label"].tolist() for part in parts] == [[3, 1], [4, 2], [0]]  # row 4 lacks the other column
-    assert [part["name"] for part in parts] == [["d", "b"], ["e", "c"], ["a"]]
+    assert [part["label"].tolist() for part in parts] == [
+        [3, 1],
+        [2, 4],
+        [0],
+    ]  # all items of the other column are alike
+    assert [part["name"] for part in parts] == [["d", "b"], ["c", "e"], ["a"]]
     assert [part["text"].values.shape for part in parts] == [(2, 2), (2, 6), (1, 7)]
-    assert [part["text"].values[:, 0].tolist() for part in parts] == [[3, 1], [4, 2], [0]]
-    assert [part["other"].lengths.tolist() for part in parts] == [[3, 3], [0, 3], [3]]
+    assert [part["text"].values[:, 0].tolist() for part in parts] == [[3, 1], [2, 4], [0]]
+    assert [part["other"].lengths.tolist() for part in parts] == [[3, 3], [3, 0], [3]]
 
 
 def test_items_that_are_all_absent_keep_one_position():

@@ -79,8 +79,8 @@ class ContrastiveLearner(Learner):
 def split(batch: Batch, size: int) -> list[Batch]:
     """Micro-batches of `size` rows of like length, each without the padding that its rows share.
 
-    Rows come in the order of how many numbers their items hold; where nothing is padded they keep their order. Every
-    column of the batch is cut alike.
+    Rows come in the order of their longest item, counted in numbers, of the columns whose items differ in length;
+    where nothing is padded they keep their order. Every column of the batch is cut alike.
     """
     rows = batch_size(batch)
     order = _by_length(batch, rows)
@@ -90,11 +90,11 @@ def split(batch: Batch, size: int) -> list[Batch]:
 
 
 def _by_length(batch: Batch, rows: int) -> Tensor:
-    held = torch.zeros(rows, dtype=torch.int64)
+    longest = torch.zeros(rows, dtype=torch.int64)
     for column in batch.values():
-        if isinstance(column, Padded):
-            held += column.lengths.cpu() * math.prod(column.values.shape[2:])
-    return held.argsort(stable=True)
+        if isinstance(column, Padded) and len(column.lengths[column.present].unique()) > 1:
+            longest = longest.maximum(column.lengths.cpu() * math.prod(column.values.shape[2:]))
+    return longest.argsort(stable=True)
 
 
 def _taken(column: Any, rows: Tensor) -> Any:
