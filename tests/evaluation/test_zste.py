@@ -7,7 +7,19 @@ import torch
 from torch.nn.functional import one_hot
 
 from antiphon.evaluation import zste as questions
-from antiphon.evaluation.zste import FADE, LEVEL, after, at_once, before, draw_pairs, during, in_turn, stretch, zste
+from antiphon.evaluation.zste import (
+    FADE,
+    LEVEL,
+    after,
+    at_once,
+    before,
+    draw_pairs,
+    during,
+    in_turn,
+    order_margins,
+    stretch,
+    zste,
+)
 
 KINDS = ("bell", "cat", "dog", "rain")
 SECONDS = 0.1
@@ -66,6 +78,18 @@ def test_a_space_that_hears_all_answers_all():
     for name in ("single", "both", "either in overlay", "order", "relation", "composition", "order/unseen connectives"):
         assert found[name] == 1.0, name
     assert found["order/unseen pairs"] == found["order/seen pairs"] == 1.0
+
+
+@pytest.mark.parametrize(("of", "wanted"), [(both_halves, (1.0, -1.0)), (bag, (0.0, 0.0))])
+def test_margins_of_the_order(of, wanted):
+    """A space that hears the order tells the sentences apart by a cosine of 1; a bag of events not at all."""
+    found = order_margins(
+        lambda waves: torch.stack([of(heard(wave)) for wave in waves]),
+        lambda texts: torch.stack([of(said(one)) for one in texts]),
+        CLIPS, NAMES, pairs=30, seconds=SECONDS,
+    )  # fmt: skip
+    for margins, each in zip(found, wanted, strict=True):
+        assert margins == pytest.approx([each] * 30, abs=1e-6)
 
 
 def test_length_and_loudness_give_no_answer():

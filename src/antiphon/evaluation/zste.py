@@ -151,6 +151,29 @@ def zste(
     }
 
 
+def order_margins(
+    embed_sound: EmbedSound,
+    embed_text: Embed,
+    clips: Sequence[Tensor],
+    kinds: Sequence[str],
+    *,
+    pairs: int = 120,
+    seconds: float = 3.0,
+    seed: int = 0,
+) -> tuple[list[float], list[float]]:
+    """How much nearer recordings are, in cosine, to "a before b" than to "b before a": of a then b, and of b then a.
+
+    The first are positive and the second negative in a space that hears the order. Arguments are those of `zste`.
+    """
+    samples, drawn = round(seconds * RATE), draw_pairs(kinds, pairs, seed=seed)
+    parts = [(stretch(clips[i], samples), stretch(clips[j], samples)) for i, j in drawn]
+    sounds = normalize(embed_sound([in_turn(*pair) for pair in parts] + [in_turn(b, a) for a, b in parts]), dim=1)
+    said = [form(kinds[i], kinds[j]) for form in (before, lambda a, b: before(b, a)) for i, j in drawn]
+    ahead, back = normalize(embed_text(said), dim=1).chunk(2)
+    margins = [((sound * (ahead - back)).sum(1)).tolist() for sound in sounds.chunk(2)]
+    return margins[0], margins[1]
+
+
 def draw_pairs(kinds: Sequence[str], count: int, *, seed: int) -> list[tuple[int, int]]:
     """Places of two clips of unlike kinds, so many times; the kinds are drawn evenly first, then their clips."""
     generator = torch.Generator().manual_seed(seed)

@@ -34,6 +34,7 @@ from antiphon.errors import UserError
 from antiphon.evaluation.answers import answers
 from antiphon.evaluation.claims import Arm, Claim, Paper
 from antiphon.evaluation.geometry import similarity_correlation
+from antiphon.evaluation.report.figures import histogram
 from antiphon.evaluation.zeroshot import class_vectors, zero_shot
 from antiphon.objectives.contrast import Scale, contrast
 from antiphon.objectives.targets import by_similarity, same_label
@@ -180,7 +181,20 @@ def run(cfg: Config, run: Run) -> Measures:
         heard = [_measure(cfg, space, views, column, names) for column in of[learner.learning]]
         for name in heard[0]:
             measures[f"{split}/{name}"] = sum(found[name] for found in heard) / len(heard)
+    _draw_weights(run, views["own"][views[f"has_{cfg.frozen}"]])
     return run.finish(measures)
+
+
+def _draw_weights(run: Run, own: Tensor) -> None:
+    """How much unlike rows of the test split count under each weighting."""
+    cosines = (own @ own.T)[~same_label(torch.arange(len(own))).bool()].double()
+    weights = {"continuous": cosines / 2 + 0.5, "sharp": ((cosines - 1) / 0.1).exp()}
+    drawn = histogram({name: weight.tolist() for name, weight in weights.items()}, x="weight of another row's answer")
+    run.picture(
+        "weights",
+        drawn,
+        "What the frozen tower's similarities make other rows of the test split count; the own counts 1.",
+    )
 
 
 def _mislead(rows: Any, column: str, share: float, seed: int) -> None:

@@ -92,9 +92,15 @@ def split(batch: Batch, size: int) -> list[Batch]:
 def _by_length(batch: Batch, rows: int) -> Tensor:
     longest = torch.zeros(rows, dtype=torch.int64)
     for column in batch.values():
-        if isinstance(column, Padded) and len(column.lengths[column.present].unique()) > 1:
+        if isinstance(column, Padded) and _ragged(column):
             longest = longest.maximum(column.lengths.cpu() * math.prod(column.values.shape[2:]))
     return longest.argsort(stable=True)
+
+
+def _ragged(column: Padded) -> bool:
+    """Whether the items that are there differ in length."""
+    there = column.lengths[column.present]
+    return len(there) > 0 and bool(there.min() < there.max())
 
 
 def _taken(column: Any, rows: Tensor) -> Any:

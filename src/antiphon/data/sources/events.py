@@ -8,7 +8,6 @@ gap between. Split by `fold`, and no take is on two sides.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 from datasets import Dataset
 
 from antiphon.data.cache import DataError, data_folder
-from antiphon.data.table import table
+from antiphon.data.table import read_tsv, table
 
 DESCRIPTION = "sound events: ESC-10 and animals, by kind, in folds"
 LICENCE = "ESC-10: CC BY 3.0; animals: none stated, for evaluation only"
@@ -126,12 +125,4 @@ def contiguous(count: int, folds: int, gap: int) -> list[int | None]:
 
 def _index(name: str, columns: Sequence[str]) -> tuple[Path, list[dict[str, str]]]:
     folder = data_folder(name)
-    path = folder / "index.tsv"
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; the set is an index.tsv beside a folder of sounds")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    lacking = [column for column in columns if not rows or column not in rows[0]]
-    if lacking:
-        raise DataError(f"{path}: no column {', '.join(lacking)}, or no rows")
-    return folder, rows
+    return folder, read_tsv(folder / "index.tsv", columns)

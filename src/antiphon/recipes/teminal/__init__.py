@@ -41,7 +41,8 @@ from antiphon.encoders.space import Branch, Space, branches_of
 from antiphon.encoders.towers import Tower
 from antiphon.errors import UserError
 from antiphon.evaluation.claims import Arm, Claim, Paper
-from antiphon.evaluation.zste import zste
+from antiphon.evaluation.report.figures import histogram
+from antiphon.evaluation.zste import Embed, EmbedSound, order_margins, zste
 from antiphon.objectives.contrast import Scale, contrast, symmetric_contrast
 from antiphon.objectives.targets import normalise_rows, same_label
 from antiphon.recipes.teminal.rows import CAPTIONS, DOUBLE, clips_of, embedding, held_out, made_rows
@@ -225,14 +226,22 @@ def run(cfg: Config, run: Run) -> Measures:
     learner = TeminAL(cfg, sound, inputs)
     learner.gru[sound].prepare([row[name] for row in rows for name in ("single", *DOUBLE)])
     learner.gru["text"].prepare([row[name] for row in rows for name in CAPTIONS])
+    branches = branches_of(learner.branches)
+    embed = {name: embedding(branch, towers[name]) for name, branch in branches.items()}
+    margins: dict[str, list[float]] = {}
     for stage, train, stage_run in _plan(cfg, run):
         learner.stage = stage
         fit(learner, rows, train, stage_run, collate=_collate(stage, inputs[sound], inputs["text"], run.seed))
-    branches = branches_of(learner.branches)
+        if not margins:
+            margins |= _margins(cfg, embed[sound], embed["text"], clips["test"], run.seed, "start")
+    margins |= _margins(cfg, embed[sound], embed["text"], clips["test"], run.seed, cfg.stages)
     whole = {name: Branch(learner.gru[name].over(towers[name]), branch.head) for name, branch in branches.items()}
     Space(whole).eval().save(run.folder / "space")
     measures: Measures = {"seconds/total": time.perf_counter() - started}
-    embed = {name: embedding(branch, towers[name]) for name, branch in branches.items()}
+    caption = (
+        "Test recordings of two events: how much nearer to the sentence in one order than in the other, in cosine."
+    )
+    run.picture("order", histogram(margins, x='cosine to "a before b", less that to "b before a"'), caption)
     for split in ("dev", "test"):
         found = zste(
             embed[sound], embed["text"], *clips[split], pairs=cfg.asked, seconds=cfg.seconds, seed=run.seed,
@@ -240,6 +249,13 @@ def run(cfg: Config, run: Run) -> Measures:
         )  # fmt: skip
         measures |= {f"{split}/{name}": value for name, value in found.items()}
     return run.finish(measures)
+
+
+def _margins(
+    cfg: Config, sound: EmbedSound, text: Embed, clips: tuple[list[Tensor], list[str]], seed: int, when: str
+) -> dict[str, list[float]]:
+    ahead, back = order_margins(sound, text, *clips, pairs=cfg.asked, seconds=cfg.seconds, seed=seed)
+    return {f"a then b, {when}": ahead, f"b then a, {when}": back}
 
 
 def _plan(cfg: Config, run: Run) -> Iterator[tuple[Any, Train, Run]]:

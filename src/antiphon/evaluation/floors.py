@@ -1,0 +1,67 @@
+"""What texts tell by their words alone: floors that stand beside every table of text encoders.
+
+A text is its words: runs of letters and digits, lower-cased.
+
+Axes: N texts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from scipy import sparse
+
+_WORD = re.compile(r"\w+")
+
+
+def words(text: str) -> list[str]:
+    """Runs of letters and digits, lower-cased."""
+    return _WORD.findall(text.lower())
+
+
+def jaccard(first: str, second: str) -> float:
+    """Words in common over words in either, in [0, 1]; 0 where neither has any."""
+    left, right = set(words(first)), set(words(second))
+    return len(left & right) / len(left | right) if left | right else 0.0
+
+
+def length_ratio(first: str, second: str) -> float:
+    """Words of the shorter over words of the longer, in [0, 1]; 1 where neither has any."""
+    low, high = sorted((len(words(first)), len(words(second))))
+    return low / high if high else 1.0
+
+
+class TfIdf:
+    """Unit vectors of word counts, each times ln((1 + n) / (1 + df)) + 1.
+
+    Args:
+        texts: n texts that the counts df of texts with a word come from; words of no such text are left out.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        counts = Counter(word for text in texts for word in set(words(text)))
+        self.places = {word: place for place, word in enumerate(sorted(counts))}
+        found = np.array([counts[word] for word in self.places], dtype=np.float64)
+        self.idf = np.log((1 + len(texts)) / (1 + found)) + 1
+
+    def __call__(self, texts: Sequence[str]) -> sparse.csr_matrix:
+        """A row for each text; one of zeros where no word of it is known."""
+        rows, columns = [], []
+        for row, text in enumerate(texts):
+            known = [self.places[word] for word in words(text) if word in self.places]
+            rows += [row] * len(known)
+            columns += known
+        counted = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(texts), len(self.places)))
+        weighted = counted.multiply(self.idf).tocsr()
+        lengths = np.sqrt(weighted.multiply(weighted).sum(1))
+        return sparse.csr_matrix(weighted.multiply(1 / np.where(lengths > 0, lengths, 1.0)))
+
+
+def tfidf_cosines(first: Sequence[str], second: Sequence[str]) -> Float[np.ndarray, " n"]:
+    """The cosine of each pair, with document frequencies of all these texts."""
+    model = TfIdf([*first, *second])
+    return np.asarray(model(first).multiply(model(second)).sum(1)).ravel()
