@@ -12,6 +12,7 @@ from antiphon.errors import UserError
     ("signal", "name", "kind"),
     [
         ("text", "scratch-tiny", "ByteText"),
+        ("text", "scratch-tiny-words", "WordCnn"),
         ("speech", "scratch-tiny", "MelSpeech"),
         ("speech", "scratch-tiny-conformer", "MelSpeech"),
         ("audio", "scratch-small", "MelSpeech"),

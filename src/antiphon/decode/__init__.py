@@ -9,7 +9,7 @@ from __future__ import annotations
 from antiphon.decode.pictures import MAX_PIXELS, SVG_SIDE, decode_image
 from antiphon.decode.sound import MAX_SECONDS, RATES, decode_audio, probe_seconds
 from antiphon.decode.source import BadInput
-from antiphon.decode.text import MAX_CHARACTERS, clean_text
+from antiphon.decode.text import MAX_CHARACTERS, clean_text, split_words
 
 __all__ = [
     "MAX_CHARACTERS",
@@ -22,4 +22,5 @@ __all__ = [
     "decode_audio",
     "decode_image",
     "probe_seconds",
+    "split_words",
 ]

@@ -1,7 +1,8 @@
-"""Text: NFC, without space around it."""
+"""Text: NFC, without space around it; and its words."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Any
 
@@ -32,3 +33,8 @@ def clean_text(source: Any) -> str:
     if not text:
         raise BadInput(f"text {source!r:.40}: empty: leave it out, or give None where a row has no text")
     return text
+
+
+def split_words(text: str) -> list[str]:
+    """Runs of letters, digits and underscores, lower-cased."""
+    return re.findall(r"\w+", text.lower())

@@ -2,8 +2,8 @@
 
 Names: a wheel's ("all-MiniLM-L6-v2", "whisper-tiny.en", "efficientnet-lite0"; with "+spelling" behind a text model and
 "+names" behind EfficientNet for what `spelling.py` and `image.py` add), a hub id, a local folder, or one to
-train from scratch: "scratch-tiny", "scratch-small", "scratch-base", and "-conformer" (speech, audio) or "-vit" (image)
-behind that.
+train from scratch: "scratch-tiny", "scratch-small", "scratch-base", and "-conformer" (speech, audio), "-vit" (image)
+or "-words" (text) behind that.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from antiphon.encoders.speech import MelSpeech, WaveSpeech, WhisperSpeech
 from antiphon.encoders.spelling import SpelledText
 from antiphon.encoders.text import ByteText, TransformersText
 from antiphon.encoders.weights import WHEELS, imagenet_names
+from antiphon.encoders.words import WordCnn
 from antiphon.errors import UserError
 
 KINDS: dict[str, type[Encoder]] = {
@@ -33,6 +34,7 @@ KINDS: dict[str, type[Encoder]] = {
     for kind in (
         TransformersText, ByteText, SpelledText, WhisperSpeech, WaveSpeech, MelSpeech, WindowedAudio,
         EfficientNetLite, TransformersImage, ScratchImage, Features, MelChunks, Recurrent,
+        WordCnn,
     )
 }  # fmt: skip
 
@@ -99,12 +101,12 @@ def load_encoder(folder: Path) -> Encoder:
 def _from_scratch(signal: str, name: str) -> Encoder:
     _, size, *rest = name.split("-")
     kind = "-".join(rest)
-    kinds = {"text": [""], "speech": ["", "conformer"], "audio": ["", "conformer"], "image": ["", "vit"]}
+    kinds = {"text": ["", "words"], "speech": ["", "conformer"], "audio": ["", "conformer"], "image": ["", "vit"]}
     if signal not in kinds or size not in SIZES or kind not in kinds[signal]:
         known = [f"scratch-{s}{'-' + k if k else ''}" for s in SIZES for k in kinds.get(signal, [])]
         raise UserError(f"no {signal} encoder {name!r} to train from scratch: there are {', '.join(known) or 'none'}")
     if signal == "text":
-        return ByteText(size)
+        return WordCnn(size) if kind else ByteText(size)
     if signal == "image":
         return ScratchImage(size, kind=kind or "cnn")
     return MelSpeech(size, kind="conformer" if kind else "transformer", signal=signal)

@@ -62,7 +62,7 @@ class TransformersText(Encoder):
         """Texts to token ids `(B, T)`."""
         texts = [clean_text(item) for item in items if item is not None]
         found = iter(self._tokenize(texts) if texts else [])
-        return _padded([[] if item is None else next(found) for item in items], self.tokenizer.pad_token_id or 0)
+        return padded_ids([[] if item is None else next(found) for item in items], self.tokenizer.pad_token_id or 0)
 
     def forward(self, batch: Padded) -> Encoded:
         """Token ids to last hidden states, `D` the model's width."""
@@ -169,7 +169,7 @@ class ByteText(Encoder):
     def collate(self, items: Sequence[Any]) -> Padded:
         """Texts to byte ids `(B, T)`, each behind a start token."""
         lines = [[] if item is None else [BYTES - 1, *self._bytes(clean_text(item))] for item in items]
-        return _padded(lines, 0)
+        return padded_ids(lines, 0)
 
     def forward(self, batch: Padded) -> Encoded:
         """Byte ids to vectors."""
@@ -196,7 +196,8 @@ class ByteText(Encoder):
         return data[: self.max_bytes]
 
 
-def _padded(lines: list[list[int]], padding: int) -> Padded:
+def padded_ids(lines: list[list[int]], padding: int) -> Padded:
+    """Lines of ids, `(B, T)`, filled up with `padding`."""
     lengths = torch.tensor([len(line) for line in lines], dtype=torch.int64)
     values = torch.full((len(lines), max([1, *lengths.tolist()])), padding, dtype=torch.int64)
     for row, line in zip(values, lines, strict=True):

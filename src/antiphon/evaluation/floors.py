@@ -1,13 +1,12 @@
 """What texts tell by their words alone: floors that stand beside every table of text encoders.
 
-A text is its words: runs of letters and digits, lower-cased.
+A text is its words, as `decode.split_words` finds them.
 
 Axes: N texts.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -15,23 +14,18 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
-_WORD = re.compile(r"\w+")
-
-
-def words(text: str) -> list[str]:
-    """Runs of letters and digits, lower-cased."""
-    return _WORD.findall(text.lower())
+from antiphon.decode import split_words
 
 
 def jaccard(first: str, second: str) -> float:
     """Words in common over words in either, in [0, 1]; 0 where neither has any."""
-    left, right = set(words(first)), set(words(second))
+    left, right = set(split_words(first)), set(split_words(second))
     return len(left & right) / len(left | right) if left | right else 0.0
 
 
 def length_ratio(first: str, second: str) -> float:
     """Words of the shorter over words of the longer, in [0, 1]; 1 where neither has any."""
-    low, high = sorted((len(words(first)), len(words(second))))
+    low, high = sorted((len(split_words(first)), len(split_words(second))))
     return low / high if high else 1.0
 
 
@@ -43,7 +37,7 @@ class TfIdf:
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        counts = Counter(word for text in texts for word in set(words(text)))
+        counts = Counter(word for text in texts for word in set(split_words(text)))
         self.places = {word: place for place, word in enumerate(sorted(counts))}
         found = np.array([counts[word] for word in self.places], dtype=np.float64)
         self.idf = np.log((1 + len(texts)) / (1 + found)) + 1
@@ -52,7 +46,7 @@ class TfIdf:
         """A row for each text; one of zeros where no word of it is known."""
         rows, columns = [], []
         for row, text in enumerate(texts):
-            known = [self.places[word] for word in words(text) if word in self.places]
+            known = [self.places[word] for word in split_words(text) if word in self.places]
             rows += [row] * len(known)
             columns += known
         counted = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(texts), len(self.places)))

@@ -151,6 +151,34 @@ def knn_probe(train: Split, test: Split, *, k: int = 20, temperature: float = 0.
     return _probe(totals_NC.argmax(1), test[1], classes)
 
 
+def few_shot(vectors_ND: Float[Tensor, "n d"], labels_N: Int[Tensor, " n"], *, shots: int, seed: int = 0) -> float:
+    """Accuracy of the nearest centroid (cosine) of so many vectors of each class, on all others: the mean of 5 draws.
+
+    Args:
+        vectors_ND: each is made unit first; one of zeros is never right.
+        labels_N: 0 to C - 1.
+        shots: vectors of each class that its centroid is the mean of.
+        seed: which ones.
+
+    Raises:
+        ValueError: fewer than two classes, or a class that has not more vectors than that.
+    """
+    classes = int(labels_N.max()) + 1
+    least = int(torch.bincount(labels_N, minlength=classes).min())
+    if classes < 2 or not 0 < shots < least:
+        raise ValueError(f"{shots} shots of {classes} classes, the smallest of {least} vectors: wanted more of each")
+    units_ND, generator = normalize(vectors_ND.detach().double(), dim=1), torch.Generator().manual_seed(seed)
+    shares = []
+    for _ in range(5):
+        order_N = torch.randperm(len(labels_N), generator=generator)
+        chosen_N = torch.cat([order_N[labels_N[order_N] == c][:shots] for c in range(classes)])
+        centroids_CD = normalize(units_ND[chosen_N].view(classes, shots, -1).mean(1), dim=1)
+        asked_N = torch.ones(len(labels_N), dtype=torch.bool).index_fill(0, chosen_N, False) & units_ND.any(1)
+        right = (units_ND[asked_N] @ centroids_CD.T).argmax(1) == labels_N[asked_N]
+        shares.append(int(right.sum()) / (len(labels_N) - len(chosen_N)))
+    return sum(shares) / len(shares)
+
+
 def _answers(vectors_ND: Tensor, weights_CD: Tensor, bias_C: Tensor) -> Tensor:
     return (vectors_ND.detach().double() @ weights_CD.T + bias_C).argmax(1)
 

@@ -21,3 +21,40 @@ def crop_words(text: str, generator: torch.Generator, *, most: int) -> str:
     words = text.split()
     start = whole(max(1, len(words) - most + 1), generator)
     return " ".join(words[start : start + most])
+
+
+def drop_span(text: str, generator: torch.Generator, *, share: float = 0.2) -> str:
+    """A run of so large a share of the words left out (CLEAR, arXiv 2012.15466); one word always stays."""
+    words = text.split()
+    size = min(round(share * len(words)), len(words) - 1)
+    start = whole(len(words) - size + 1, generator)
+    return " ".join(words[:start] + words[start + size :])
+
+
+def swap_spans(text: str, generator: torch.Generator, *, share: float = 0.2) -> str:
+    """Two runs of words, each of so large a share of them, exchanged (CLEAR, arXiv 2012.15466)."""
+    words = text.split()
+    size = min(max(1, round(share * len(words))), len(words) // 2)
+    first = whole(len(words) - 2 * size + 1, generator)
+    second = first + size + whole(len(words) - first - 2 * size + 1, generator)
+    between = words[first + size : second]
+    moved = words[:first] + words[second : second + size] + between + words[first : first + size]
+    return " ".join(moved + words[second + size :])
+
+
+def repeat_words(text: str, generator: torch.Generator, *, chance: float = 0.1) -> str:
+    """Each word said twice with this chance (ESimCSE, arXiv 2109.04380)."""
+    words = text.split()
+    twice = torch.rand(len(words), generator=generator) < chance
+    return " ".join(f"{word} {word}" if again else word for word, again in zip(words, twice.tolist(), strict=True))
+
+
+def mistype(text: str, generator: torch.Generator, *, chance: float = 0.1) -> str:
+    """In each word, with this chance, two neighbouring letters exchanged."""
+    words = text.split()
+    hit = torch.rand(len(words), generator=generator) < chance
+    for place, word in enumerate(words):
+        if hit[place] and len(word) > 1:
+            at = whole(len(word) - 1, generator)
+            words[place] = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    return " ".join(words)

@@ -1,0 +1,71 @@
+"""A convolution over words, trained from scratch: small and quick, and it reads a label's few words as it reads a text.
+
+Words are hashed into buckets, so that there is no vocabulary to fit or to keep. A text's vector is the largest value of
+each of D convolutional features over its places (Kim 2014, arXiv 1408.5882).
+
+Axes: B items, T words, D width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from antiphon.decode import clean_text, split_words
+from antiphon.encoders import Encoder
+from antiphon.encoders.blocks import SIZES
+from antiphon.encoders.spelling import bucket
+from antiphon.encoders.text import padded_ids
+from antiphon.types import Encoded, Padded
+
+
+class WordCnn(Encoder):
+    """Hashed words, a convolution over three of them at a time, the maximum over the text.
+
+    Args:
+        size: "tiny", "small" or "base": the width is that of `blocks.SIZES`.
+        buckets: how many word vectors there are; words of one bucket are one word.
+        dropout: on the word vectors.
+    """
+
+    signal = "text"
+
+    def __init__(self, size: str = "small", *, buckets: int = 16_384, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.settings = {"size": size, "buckets": buckets, "dropout": dropout}
+        self.width, self.buckets = SIZES[size][0], buckets
+        self.embedding = nn.Embedding(buckets + 1, self.width)
+        self.dropout = nn.Dropout(dropout)
+        self.convolution = nn.Conv1d(self.width, self.width, 3, padding=1)
+
+    def collate(self, items: Sequence[Any]) -> Padded:
+        """Texts to buckets `(B, T)`; a text without a word (only signs) is one unknown word."""
+        return padded_ids([[] if item is None else self._buckets(clean_text(item)) for item in items], 0)
+
+    def forward(self, batch: Padded) -> Encoded:
+        """`(B, T, D)` features of places, and their maxima."""
+        mask = batch.mask
+        words_BTD = self.dropout(self.embedding(batch.values)) * mask[:, :, None]
+        tokens_BTD = self.convolution(words_BTD.transpose(1, 2)).transpose(1, 2).relu() * mask[:, :, None]
+        return Encoded(tokens_BTD, mask, tokens_BTD.amax(1))  # of values that are not negative
+
+    def save(self, folder: Path) -> None:
+        """Weights and settings."""
+        save_model(self, str(folder / "model.safetensors"))
+        (folder / "encoder.json").write_text(json.dumps(self.settings), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> WordCnn:
+        """Read what `save` wrote."""
+        settings = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        encoder = cls(settings["size"], buckets=settings["buckets"], dropout=settings["dropout"])
+        load_model(encoder, str(folder / "model.safetensors"))
+        return encoder
+
+    def _buckets(self, text: str) -> list[int]:
+        return [1 + bucket(word, self.buckets) for word in split_words(text)] or [0]
