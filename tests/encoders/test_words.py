@@ -29,9 +29,10 @@ def test_vectors_are_a_slow_loops():
         words = encoder.embedding(encoder.collate([text]).values[0])
         framed = torch.cat([torch.zeros(1, 64), words, torch.zeros(1, 64)])
         places = [
-            sum(weight[:, :, step] @ framed[place + step] for step in range(3)) + bias for place in range(len(words))
+            words[place] + (sum(weight[:, :, step] @ framed[place + step] for step in range(3)) + bias).relu()
+            for place in range(len(words))
         ]
-        assert torch.allclose(row, torch.stack(places).relu().amax(0), atol=1e-5)
+        assert torch.allclose(row, torch.stack(places).mean(0), atol=1e-5)
 
 
 def test_an_absent_text_is_zero():

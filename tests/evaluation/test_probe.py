@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from antiphon.evaluation.probe import fit_logistic, knn_probe, linear_probe
+from antiphon.evaluation.probe import few_shot, fit_logistic, knn_probe, linear_probe
 
 
 def blobs(rows: int, seed: int, *, noise: float = 1.2, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -107,3 +107,24 @@ def test_errors():
         knn_probe(train, test)
     with pytest.raises(ValueError, match="temperature is 0"):
         knn_probe(train, test, k=2, temperature=0.0)
+
+
+def test_a_few_examples_of_each_class_are_enough_where_classes_are_apart():
+    labels = torch.arange(60) % 3
+    vectors = torch.eye(3)[labels] * 5 + 0.1 * torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    assert few_shot(vectors, labels, shots=1) == 1.0
+    noise = torch.randn(900, 3, generator=torch.Generator().manual_seed(0))
+    assert few_shot(noise, torch.arange(900) % 3, shots=5) == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_examples_are_not_asked_about_and_zeros_are_never_right():
+    labels = torch.tensor([0, 0, 1, 1])
+    vectors = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    found = few_shot(vectors, labels, shots=1)
+    # Of two questions the first class's is right; the second class's is right or of zeros, never both right.
+    assert 0.0 < found < 1.0
+
+
+def test_shots_that_a_class_has_not():
+    with pytest.raises(ValueError, match="2 shots of 2 classes, the smallest of 2 vectors: wanted more of each"):
+        few_shot(torch.eye(4), torch.tensor([0, 0, 1, 1]), shots=2)

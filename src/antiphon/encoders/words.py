@@ -1,7 +1,7 @@
 """A convolution over words, trained from scratch: small and quick, and it reads a label's few words as it reads a text.
 
-Words are hashed into buckets, so that there is no vocabulary to fit or to keep. A text's vector is the largest value of
-each of D convolutional features over its places (Kim 2014, arXiv 1408.5882).
+Words are hashed into buckets, so that there is no vocabulary to fit or to keep. A place's vector is its word's, plus
+what a convolution over three words adds to it (after Kim 2014, arXiv 1408.5882); a text's is the mean over its places.
 
 Axes: B items, T words, D width.
 """
@@ -19,13 +19,14 @@ from torch import nn
 from antiphon.decode import clean_text, split_words
 from antiphon.encoders import Encoder
 from antiphon.encoders.blocks import SIZES
+from antiphon.encoders.pooling import masked_mean
 from antiphon.encoders.spelling import bucket
 from antiphon.encoders.text import padded_ids
 from antiphon.types import Encoded, Padded
 
 
 class WordCnn(Encoder):
-    """Hashed words, a convolution over three of them at a time, the maximum over the text.
+    """Hashed words, and a convolution over three of them at a time beside each.
 
     Args:
         size: "tiny", "small" or "base": the width is that of `blocks.SIZES`.
@@ -48,11 +49,12 @@ class WordCnn(Encoder):
         return padded_ids([[] if item is None else self._buckets(clean_text(item)) for item in items], 0)
 
     def forward(self, batch: Padded) -> Encoded:
-        """`(B, T, D)` features of places, and their maxima."""
+        """`(B, T, D)` vectors of places, and their means."""
         mask = batch.mask
         words_BTD = self.dropout(self.embedding(batch.values)) * mask[:, :, None]
-        tokens_BTD = self.convolution(words_BTD.transpose(1, 2)).transpose(1, 2).relu() * mask[:, :, None]
-        return Encoded(tokens_BTD, mask, tokens_BTD.amax(1))  # of values that are not negative
+        near_BTD = self.convolution(words_BTD.transpose(1, 2)).transpose(1, 2).relu()
+        tokens_BTD = (words_BTD + near_BTD) * mask[:, :, None]
+        return Encoded(tokens_BTD, mask, masked_mean(tokens_BTD, mask))
 
     def save(self, folder: Path) -> None:
         """Weights and settings."""

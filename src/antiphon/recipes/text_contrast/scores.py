@@ -1,0 +1,71 @@
+"""What a space of texts is worth for classification: by the classes' names alone, and from a few examples of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from antiphon.data.cache import cache_folder
+from antiphon.encoders.features import FeatureCache, encode_once
+from antiphon.encoders.open import open_encoder
+from antiphon.encoders.space import Space
+from antiphon.evaluation.floors import TfIdf
+from antiphon.evaluation.geometry import uniformity
+from antiphon.evaluation.probe import few_shot
+from antiphon.evaluation.zeroshot import zero_shot
+from antiphon.runs import Measures
+
+SHOTS = (1, 5, 10)
+
+
+def space_scores(space: Space, data: Any, column: str, classes: str | None, seed: int) -> Measures:
+    """Accuracies of a space on dev and test, and how evenly the texts are spread in it."""
+    found: Measures = {}
+    for split in ("dev", "test"):
+        vectors = space.embed(text=list(data[split][column]))
+        found[f"{split}/uniformity"] = uniformity(vectors)
+        if classes is not None:
+            names = sorted(set(data[split][classes]))
+            found |= _accuracies(split, vectors, space.embed(text=names), names, data[split][classes], seed)
+    return found
+
+
+def word_scores(data: Any, column: str, classes: str, seed: int) -> Measures:
+    """The floor: TF-IDF, its document frequencies those of the training texts and of the classes' names."""
+    found: Measures = {}
+    for split in ("dev", "test"):
+        names = sorted(set(data[split][classes]))
+        model = TfIdf([*data["train"][column], *names])
+        texts, of_names = (torch.from_numpy(model(part).toarray()) for part in (list(data[split][column]), names))
+        found |= _accuracies(split, texts, of_names, names, data[split][classes], seed)
+    return found
+
+
+def model_scores(name: str, data: Any, column: str, classes: str, seed: int) -> Measures:
+    """An upper reference: a published text encoder, as it is."""
+    encoder, cache = open_encoder("text", name).eval(), FeatureCache(cache_folder() / "features")
+
+    def embed(texts: Sequence[str]) -> Tensor:
+        return torch.cat([found for found in encode_once(encoder, list(texts), cache, keep=1) if found is not None])
+
+    found: Measures = {}
+    for split in ("dev", "test"):
+        names = sorted(set(data[split][classes]))
+        found |= _accuracies(split, embed(data[split][column]), embed(names), names, data[split][classes], seed)
+    return found
+
+
+def _accuracies(
+    split: str, texts: Tensor, of_names: Tensor, names: list[str], classes: Sequence[str], seed: int
+) -> Measures:
+    labels = torch.tensor([names.index(name) for name in classes])
+    asked = zero_shot(texts, torch.nn.functional.normalize(of_names, dim=1), labels).as_dict()
+    fewest = int(torch.bincount(labels).min())
+    return {f"{split}/zero_shot/{name}": asked[name] for name in ("accuracy", "chance", "majority")} | {
+        f"{split}/few_shot/{shots}": few_shot(texts, labels, shots=shots, seed=seed)
+        for shots in SHOTS
+        if shots < fewest and len(names) > 1
+    }

@@ -1,0 +1,208 @@
+"""The text toolkit: each pairing by a slow loop, each loss by its formula, and what does not fit in one line."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from antiphon.data.pairs import Pairs
+from antiphon.encoders.words import WordCnn
+from antiphon.errors import UserError
+from antiphon.recipes import text_contrast
+from antiphon.recipes.text_contrast.rows import (
+    VIEWS,
+    asked_words,
+    collate_for,
+    most_common,
+    one_word,
+    replace_words,
+    training_rows,
+    word_shares,
+)
+from antiphon.runs import Run
+
+TEXTS = ["rent a car", "a big car please", "play a song", "what is this song", "a a a"]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ANTIPHON_CACHE", str(tmp_path / "cache"))
+
+
+def _rows(names=("rent", "rent", "play", "play", "none")):
+    data = {"id": list("abcde"), "text": TEXTS, "kind": list(names)}
+
+    class Table(dict):
+        def __len__(self):
+            return len(TEXTS)
+
+    rows = training_rows(Table(data), ["text"], "kind")
+    return [row | {"__index__": at, "__epoch__": 0} for at, row in enumerate(rows)]
+
+
+def _learner(**changes):
+    torch.manual_seed(0)
+    cfg = text_contrast.tiny().but(**changes)
+    encoder = WordCnn("tiny", buckets=4096, dropout=0.0)
+    shares = word_shares(asked_words(_rows(), {"a"}), encoder) if cfg.pairing == "words" else None
+    return text_contrast.TextContrast(cfg, encoder, shares), encoder
+
+
+def _views(learner, encoder, view="none", labels=2):
+    collate = collate_for(
+        learner.cfg.pairing, encoder, _rows(), view=view, rate=0.5, labels=labels, common={"a"}, replaced=0.5, seed=0
+    )
+    batch = collate(_rows())
+    del batch["quarantine"]
+    return batch, {name: view.detach() for name, view in learner.embed(batch).items()}
+
+
+def test_a_text_is_asked_for_its_words_and_those_of_others_that_it_has_are_left_out():
+    learner, encoder = _learner(labels=2, temperature=0.5)
+    batch, views = _views(learner, encoder)
+    named = {encoder.collate([word]).values[0, 0].item(): word for text in TEXTS for word in text.split()}
+    words = [named.get(views[f"id_word{part}"][row].item()) for part in range(2) for row in range(5)]
+    assert [words[row] in TEXTS[row].split() for row in range(4)] == [True] * 4
+    assert not batch["word0"].present[4]  # "a a a" has nothing to be asked for
+    losses = []
+    for row, text in enumerate(TEXTS[:4]):
+        scores = {}
+        for key, word in enumerate(words):
+            if key % 5 != 4 and (key % 5 == row or word not in text.split()):
+                scores[key] = float(views["text"][row] @ views[f"word{key // 5}"][key % 5]) / 0.5
+        total = math.log(sum(math.exp(score) for score in scores.values()))
+        own = [score for key, score in scores.items() if key % 5 == row]
+        losses.append(-sum(score - total for score in own) / len(own))
+    assert learner.losses(views)["words"].detach().item() == pytest.approx(sum(losses) / 4, abs=1e-5)
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_binary_noise_contrast_is_its_formula(corrected):
+    """-log s(f+ - log K p+) - sum_k log(1 - s(f_k - log K p_k)), over labels."""
+    learner, encoder = _learner(pairing="label", loss="binary", corrected=corrected, temperature=0.5)
+    _, views = _views(learner, encoder)
+    shares, labels = views["share"].tolist(), views["label"].tolist()
+    assert shares == pytest.approx([0.4, 0.4, 0.4, 0.4, 0.2])
+    total = 0.0
+    for i in range(5):
+        for k in range(5):
+            score = float(views["text"][i] @ views["name"][k]) / 0.5
+            score -= math.log(5 * shares[k]) if corrected else 0.0
+            share = 1 / (1 + math.exp(-score))
+            total -= math.log(share if labels[i] == labels[k] else 1 - share)
+    assert learner.losses(views)["label"].detach().item() == pytest.approx(total / 5, rel=1e-5)
+
+
+def test_classes_are_supcon_over_two_views():
+    learner, encoder = _learner(pairing="class", temperature=0.5)
+    _, views = _views(learner, encoder, view="deletion")
+    scores = (views["text"] @ views["view"].T / 0.5).double()
+    rows = []
+    for i, label in enumerate(views["label"]):
+        same = [k for k in range(5) if views["label"][k] == label]
+        rows.append(-sum(float(scores[i, k] - scores[i].logsumexp(0)) for k in same) / len(same))
+    assert learner.losses(views)["class"].detach().item() == pytest.approx(sum(rows) / 5, abs=1e-5)
+
+
+def test_two_views_are_contrasted_both_ways():
+    learner, encoder = _learner(pairing="texts", temperature=0.5)
+    _, views = _views(learner, encoder, view="deletion")
+    scores = views["text"] @ views["view"].T / 0.5
+    cross_entropy = torch.nn.functional.cross_entropy
+    wanted = (cross_entropy(scores, torch.arange(5)) + cross_entropy(scores.T, torch.arange(5))) / 2
+    assert torch.allclose(learner.losses(views)["texts"], wanted, atol=1e-5)
+
+
+def test_only_the_hardest_are_compared():
+    learner, encoder = _learner(pairing="texts", negatives="hard", hard=1, temperature=0.5)
+    _, views = _views(learner, encoder, view="deletion")
+    scores = views["text"] @ views["view"].T / 0.5
+    both = []
+    for matrix in (scores, scores.T):
+        others = matrix.masked_fill(torch.eye(5).bool(), -math.inf).amax(1)
+        both.append((torch.logaddexp(matrix.diagonal(), others) - matrix.diagonal()).mean())
+    assert torch.allclose(learner.losses(views)["texts"], sum(both) / 2, atol=1e-5)
+
+
+def test_the_queue_holds_keys_of_earlier_batches():
+    learner, encoder = _learner(pairing="class", negatives="queue", queue=16, temperature=0.5)
+    _, views = _views(learner, encoder, view="deletion")
+    first = learner.losses(views)["class"]
+    assert len(learner.queue) == 5
+    assert learner.losses(views)["class"] > first  # as many negatives again
+    learner.eval()
+    learner.losses(views)
+    assert len(learner.queue) == 10
+
+
+def test_triplets_within_the_margin_cost_nothing():
+    learner, encoder = _learner(pairing="texts", loss="triplet")
+    _, views = _views(learner, encoder)
+    apart = normalize(torch.eye(5, 32), dim=1)
+    assert learner.losses(views | {"text": apart, "view": apart})["texts"] == 0
+    assert learner.losses(views | {"text": apart, "view": apart.roll(1, 0)})["texts"] == pytest.approx(0.2)
+
+
+def test_replaced_words_are_told_word_by_word():
+    learner, encoder = _learner(pairing="tokens")
+    batch, views = _views(learner, encoder)
+    losses = []
+    for row in range(5):
+        count = int(batch["text"].lengths[row])
+        assert count == int(batch["whole"].lengths[row])
+        logits = learner.real(encoder(batch["text"][row : row + 1]).tokens)[0, :count, 0].detach().tolist()
+        same = (batch["text"].values[row] == batch["whole"].values[row])[:count].tolist()
+        share = [1 / (1 + math.exp(-logit)) for logit in logits]
+        losses.append(-sum(math.log(p if own else 1 - p) for p, own in zip(share, same, strict=True)) / count)
+    assert (batch["text"].values != batch["whole"].values).any()
+    assert learner.losses(views)["tokens"].detach().item() == pytest.approx(sum(losses) / 5, abs=1e-5)
+
+
+def test_words_that_all_texts_have_are_not_asked_for():
+    assert most_common(_rows(), 1) == {"a"}
+    assert asked_words(_rows()[:1], {"a"}) == ["car", "rent"]
+    generator = torch.Generator().manual_seed(0)
+    assert {one_word("rent a car", generator, common={"a"}) for _ in range(20)} == {"rent", "car"}
+    assert one_word("a", generator, common={"a"}) is None
+
+
+def test_replaced_words_come_from_the_rows():
+    generator = torch.Generator().manual_seed(0)
+    found = replace_words("one two three four", generator, by=["x"], chance=0.5).split()
+    assert 0 < found.count("x") < 4
+    assert all(new in ("x", old) for new, old in zip(found, ["one", "two", "three", "four"], strict=True))
+
+
+@pytest.mark.parametrize("view", [view for view in VIEWS if view != "none"])
+def test_every_view_changes_a_text(view):
+    change = VIEWS[view](0.5)
+    found = {change("one two three four five six", torch.Generator().manual_seed(seed)) for seed in range(9)}
+    assert len(found) > 1
+
+
+@pytest.mark.parametrize("pairing", ["texts", "class", "label", "tokens", "pair", "none"])
+def test_every_pairing_trains_and_leaves_a_space(pairing, tmp_path):
+    columns = ("text", "text") if pairing == "pair" else ("text",)
+    cfg = text_contrast.tiny().but(pairing=pairing, train__steps=3, data__columns=columns)
+    measures = text_contrast.run(cfg, Run(tmp_path, cfg))
+    assert 0 <= measures["test/zero_shot/accuracy"] <= 1
+    assert (tmp_path / "space").is_dir()
+    if pairing == "none":
+        assert measures["test/zero_shot/accuracy"] == measures["random/test/zero_shot/accuracy"]
+
+
+def test_what_does_not_fit_is_told(tmp_path):
+    said = {
+        "pairing=pair wants two columns of texts, data.columns gives text": {"pairing": "pair"},
+        "pairing=texts wants one column of texts, data.columns gives image": {
+            "pairing": "texts", "data": Pairs(source="made", columns=("image",)),
+        },
+        "pairing=label wants classes=COLUMN": {"pairing": "label", "classes": None},
+        "wants an encoder of whole words, as scratch-small-words, not scratch-tiny": {"text__encoder": "scratch-tiny"},
+        "no text has a word beside the 999 most frequent": {"common": 999},
+    }  # fmt: skip
+    for number, (text, changes) in enumerate(said.items()):
+        cfg = text_contrast.tiny().but(**changes)
+        with pytest.raises(UserError, match=text):
+            text_contrast.run(cfg, Run(tmp_path / str(number), cfg))
