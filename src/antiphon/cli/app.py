@@ -9,7 +9,7 @@ from typing import TextIO
 
 import typer
 
-from antiphon.cli import claims, copy, data, demo, doctor, embed, new, recipes, search, show, train
+from antiphon.cli import claims, copy, data, demo, doctor, embed, evaluate, new, recipes, search, show, train
 from antiphon.errors import Stopped, UserError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command()(recipes.recipes)
 app.command()(show.show)
 app.command()(train.train)
 app.command()(claims.claims)
+app.command("eval")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
 app.command()(doctor.doctor)
 app.add_typer(new.app, name="new")

@@ -1,0 +1,201 @@
+"""A space as a model of MTEB, the field's benchmark of embeddings (arXiv 2210.07316), so that its tasks measure it.
+
+    results = mteb.evaluate(MtebModel(Space.load("runs/x/space")), mteb.get_tasks(["STS13"]))
+
+An input of several signals (a picture and its caption) is the mean of its signals' unit vectors, made unit again.
+Prompts and instructions of tasks are left out: a space has none.
+
+Axes: N inputs, E width of the space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from antiphon.data import sources
+from antiphon.data.cache import DataError
+from antiphon.encoders.heads import Head, HeadConfig
+from antiphon.encoders.open import open_encoder
+from antiphon.encoders.space import Branch, Space
+from antiphon.errors import UserError
+
+SIGNALS = ("text", "image", "audio", "video")
+
+
+class MtebModel:
+    """What `mteb.evaluate` and `mteb.mock_run` take for a model (mteb's `EncoderProtocol`).
+
+    Args:
+        space: its branches decide which tasks fit. A branch of speech hears `audio` where there is none of sound.
+        name: how the results are called, "owner/name".
+    """
+
+    def __init__(self, space: Space, name: str = "antiphon/space") -> None:
+        from mteb.models.model_meta import ModelMeta
+
+        self.space = space
+        heard = "audio" if "audio" in space.branches else "speech"
+        self.branches = {"text": "text", "image": "image", "audio": heard, "video": "video"}
+        present = [signal for signal in SIGNALS if self.branches[signal] in space.branches]
+        self.mteb_model_meta = ModelMeta.create_empty(
+            {"name": name, "modalities": present, "embed_dim": space.width, "framework": ["PyTorch"]}
+        )
+
+    def encode(self, inputs: Iterable[Mapping[str, Any]], **given: Any) -> Float[np.ndarray, "n e"]:
+        """Unit vectors of batches of inputs, in their order.
+
+        Args:
+            inputs: batches, each a mapping from signals to as many items.
+            given: what mteb tells about the task; none of it changes a vector.
+
+        Raises:
+            UserError: inputs of no signal that the space has.
+        """
+        parts = [self._vectors(batch) for batch in inputs]
+        return torch.cat(parts).numpy() if parts else np.zeros((0, self.space.width), dtype=np.float32)
+
+    def similarity(self, first: Any, second: Any) -> Float[Tensor, "n m"]:
+        """Cosines of all pairs."""
+        return _unit(first) @ _unit(second).T
+
+    def similarity_pairwise(self, first: Any, second: Any) -> Float[Tensor, " n"]:
+        """Cosines of pairs."""
+        return (_unit(first) * _unit(second)).sum(-1)
+
+    def _vectors(self, batch: Mapping[str, Any]) -> Tensor:
+        found = [
+            self.space.embed_column(self.branches[signal], [_item(signal, one) for one in batch[signal]])
+            for signal in SIGNALS
+            if signal in batch and self.branches[signal] in self.space.branches
+        ]
+        if not found:
+            raise UserError(
+                f"inputs of {', '.join(sorted(batch))}: the space has {', '.join(sorted(self.space.branches))}"
+            )
+        return normalize(torch.stack(found).mean(0), dim=1)
+
+
+def _item(signal: str, item: Any) -> Any:
+    """An item as an encoder of the signal takes it: a sound by torchcodec, as `datasets` decodes it, is unpacked."""
+    if signal == "audio" and hasattr(item, "get_all_samples"):
+        samples = item.get_all_samples()
+        return {"array": samples.data.mean(0).numpy(), "sampling_rate": samples.sample_rate}
+    return item
+
+
+def _unit(vectors: Any) -> Tensor:
+    return normalize(torch.as_tensor(vectors).float(), dim=-1)
+
+
+def bare_space(name: str) -> Space:
+    """A published text encoder as a space of its own: its head changes nothing.
+
+    Args:
+        name: as `open_encoder` takes it.
+    """
+    encoder = open_encoder("text", name)
+    head = Head(encoder.width, encoder.width, HeadConfig(norm="none"))
+    with torch.no_grad():
+        head.linear.weight.copy_(torch.eye(encoder.width))
+        head.linear.bias.zero_()
+    return Space({"text": Branch(encoder, head)}).eval()
+
+
+def scores(model: MtebModel, names: Sequence[str]) -> dict[str, float]:
+    """The main score of each task, times 100; nothing of earlier runs is read, and nothing kept.
+
+    Raises:
+        UserError: no task of a name, or one for which the space lacks a signal.
+    """
+    import mteb
+
+    found = {}
+    for name, task in zip(names, tasks_of(names), strict=True):
+        lacking = set(task.metadata.modalities) - set(model.mteb_model_meta.modalities or ())
+        if lacking:
+            raise UserError(f"{name} wants {', '.join(sorted(lacking))}, which the space has not")
+        (result,) = mteb.evaluate(model, [task], cache=None, co2_tracker=False, show_progress_bar=False).task_results
+        found[name] = 100 * float(result.get_score())
+    return found
+
+
+def mock_scores(model: MtebModel) -> dict[str, float]:
+    """For each of mteb's mock tasks that fits the space 100 if it ran, 0 if it failed.
+
+    Raises:
+        UserError: a task that needs a package that is not there.
+    """
+    import mteb
+    from mteb.mocks.mock_run import is_dependency_error
+    from mteb.results.task_result import TaskError
+
+    found = {}
+    for name, status in mteb.mock_run(model).items():
+        if isinstance(status, TaskError) and is_dependency_error(status):
+            raise UserError(f"{name}: {status.exception}")
+        if status is not None:
+            found[name] = 0.0 if isinstance(status, TaskError) else 100.0
+    return found
+
+
+LOCAL_STS = {
+    "STS13": ("sts2013", "test"), "STS14": ("sts2014", "test"), "STS15": ("sts2015", "test"),
+    "STS16": ("sts2016", "test"), "STSBenchmark": ("stsb", "test"),
+}  # fmt: skip
+"""Tasks whose rows the source `sts` holds whole, where `ANTIPHON_DATA` has them."""
+
+
+def tasks_of(names: Sequence[str]) -> list[Any]:
+    """The tasks of these names, in their order; those of `LOCAL_STS` and Tatoeba on local rows where they are there.
+
+    Args:
+        names: as mteb calls its tasks; `Tatoeba(deu-eng)` is one pair of languages of a task of many.
+
+    Raises:
+        UserError: no task of a name.
+    """
+    import mteb
+
+    found = []
+    for name in names:
+        plain, _, subset = name.partition("(")
+        subsets = [subset.removesuffix(")")] if subset else None
+        try:
+            task = mteb.get_task(plain, hf_subsets=subsets)
+        except KeyError:
+            raise UserError(
+                f"mteb has no task {plain!r}: python -c 'import mteb; print(*mteb.get_tasks())' lists them"
+            ) from None
+        rows = _local(plain, subsets)
+        if rows is not None:
+            task.dataset, task.data_loaded = rows, True
+        found.append(task)
+    return found
+
+
+def _local(name: str, subsets: list[str] | None) -> dict[str, Any] | None:
+    """A task's rows from a local source, in mteb's columns; None where there are none."""
+    try:
+        if name in LOCAL_STS:
+            task, split = LOCAL_STS[name]
+            rows = sources.load("sts", task=task, split=split)
+            columns = {"sentence1": rows["text_1"], "sentence2": rows["text_2"], "score": rows["score"]}
+            return {"test": Dataset.from_dict({key: list(column) for key, column in columns.items()})}
+        if name == "Tatoeba" and subsets is not None:
+            return {subset: {"test": _translated(subset.removesuffix("-eng"))} for subset in subsets}
+    except DataError:  # the hub has them
+        return None
+    return None
+
+
+def _translated(language: str) -> Dataset:
+    rows = sources.load("tatoeba", languages=[language])
+    return Dataset.from_dict({"sentence1": list(rows[f"text_{language}"]), "sentence2": list(rows["text_eng"])})
