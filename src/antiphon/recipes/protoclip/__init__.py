@@ -16,6 +16,8 @@ differs: rows are drawn without replacement, and empty clusters are masked; the 
 differs: rows of one caption are positives of each other in L_CLIP.
 differs: the last stage has a warm-up and a fall of the rate of its own.
 differs: a frozen tower's head with a hidden layer is the encoder that is trained and probed, where towers are locked.
+differs: a locked tower's training picture is itself or one of a few changed looks, which are cached.
+differs: in laptop() the teacher is the frozen model that the text tower stands on, not another one.
 """
 
 from __future__ import annotations
