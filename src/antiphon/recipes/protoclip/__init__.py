@@ -367,8 +367,8 @@ def _claim(text: str, better: Arm, worse: Arm, metric: str = "probe", floor: str
     return Claim(text, better=better, worse=worse, metric=f"test/{metric}", floor=f"test/{floor}")
 
 
-# CLIP has the same changed pictures, dropout, further heads (idle), last stage and steps. On dev the paper's gain was
-# there without changed pictures and dropout and gone with them, so both are measured.
+# CLIP has the same changed pictures, dropout, further heads (idle), last stage and steps. On dev (one seed, more steps)
+# prototypes gained without changed pictures and dropout and no more with dropout, so both are measured.
 CLAIMS = [
     _claim("Prototypes beat CLIP of the same augmentation and steps at linear classification.", _PROTO, _CLIP),
     _claim(
