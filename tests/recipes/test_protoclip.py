@@ -105,7 +105,7 @@ def test_the_prototype_loss_is_the_papers(softness):
 def test_the_teacher_is_hard_and_clusters_its_own_vectors():
     generator = torch.Generator().manual_seed(5)
     kinds = torch.arange(ROWS) % 4
-    taught = 10 * torch.eye(4)[kinds] + 0.01 * torch.randn(ROWS, 4, generator=generator)
+    taught = 0.1 * torch.eye(4)[kinds] + 1e-3 * torch.randn(ROWS, 4, generator=generator)
     learner, views = _clustered(taught, teacher="all-MiniLM-L6-v2", teacher_width=4, prototypes="none")
     group, total = learner.groups["teacher"], 0.0
     assert torch.equal(group.labels, kmeans(taught, 4, seed=3, iterations=10)[0])

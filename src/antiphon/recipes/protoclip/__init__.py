@@ -16,6 +16,8 @@ differs: rows are drawn without replacement, and empty clusters are masked; the 
 differs: rows of one caption are positives of each other in L_CLIP.
 differs: the last stage has a warm-up and a fall of the rate of its own.
 differs: a frozen tower's head with a hidden layer is the encoder that is trained and probed, where towers are locked.
+differs: a locked tower's training picture is itself or one of a few changed looks, which are cached.
+differs: in laptop() the teacher is the frozen model that the text tower stands on, not another one.
 """
 
 from __future__ import annotations
@@ -365,8 +367,8 @@ def _claim(text: str, better: Arm, worse: Arm, metric: str = "probe", floor: str
     return Claim(text, better=better, worse=worse, metric=f"test/{metric}", floor=f"test/{floor}")
 
 
-# CLIP has the same changed pictures, dropout, further heads (idle), last stage and steps. On dev the paper's gain was
-# there without changed pictures and dropout and gone with them, so both are measured.
+# CLIP has the same changed pictures, dropout, further heads (idle), last stage and steps. On dev (one seed, more steps)
+# prototypes gained without changed pictures and dropout and no more with dropout, so both are measured.
 CLAIMS = [
     _claim("Prototypes beat CLIP of the same augmentation and steps at linear classification.", _PROTO, _CLIP),
     _claim(
