@@ -21,6 +21,7 @@ from antiphon.encoders.blocks import SIZES
 from antiphon.encoders.features import Features
 from antiphon.encoders.heads import unit
 from antiphon.encoders.image import EfficientNetLite, ScratchImage, TransformersImage
+from antiphon.encoders.parts import Ordered, Parts
 from antiphon.encoders.sequence import MelChunks, Recurrent
 from antiphon.encoders.speech import MelSpeech, WaveSpeech, WhisperSpeech
 from antiphon.encoders.spelling import SpelledText
@@ -33,6 +34,7 @@ KINDS: dict[str, type[Encoder]] = {
     for kind in (
         TransformersText, ByteText, SpelledText, WhisperSpeech, WaveSpeech, MelSpeech, WindowedAudio,
         EfficientNetLite, TransformersImage, ScratchImage, Features, MelChunks, Recurrent,
+        Parts, Ordered,
     )
 }  # fmt: skip
 
