@@ -254,13 +254,15 @@ def test_both_text_towers_on_rows_of_ones_own(reading, tmp_path):
     assert space.embed(text=["a cat. a dog."]).shape == space.embed(speech=[folder / "05.wav"]).shape
 
 
-def test_pictures_are_kept(tmp_path):
-    cfg = collap.tiny().but(train__steps=2)
+@pytest.mark.parametrize("attention", ["none", "text", "both"])
+def test_pictures_are_kept(tmp_path, attention):
+    cfg = collap.tiny().but(train__steps=2, attention=attention)
     run = Run.of("collap", cfg, root=tmp_path)
     collap.run(cfg, run)
     found = run.pictures()
     assert sorted(found) == ["attention-1", "attention-2", "attention-3"]
     assert all("looks at the clips" in figure and "of the test split" in figure for figure in found.values())
+    assert all(("looks at the sentences" in figure) == (attention == "both") for figure in found.values())
 
 
 @pytest.mark.parametrize(("changes", "said"), [

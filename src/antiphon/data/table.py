@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
-from datasets import Audio, Dataset, DatasetInfo, Features, Image, Value
+from datasets import Audio, Dataset, DatasetInfo, Features, Image, Value, Video
 from datasets.table import InMemoryTable
 
 KINDS = {
@@ -15,6 +15,7 @@ KINDS = {
     "number": Value("int64"),
     "image": Image(decode=False),
     "sound": Audio(decode=False),
+    "video": Video(decode=False),
 }
 
 
@@ -24,7 +25,7 @@ def table(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], *, descri
     Args:
         rows: what each row has; a column that is absent from a row is None there. A file is a path, or a dict
             `{"bytes", "path"}`.
-        kinds: the columns in order, each "text", "number", "image" or "sound".
+        kinds: the columns in order, each "text", "number", "image", "sound" or "video".
         description: kept as `rows.info.description`.
         licence: kept as `rows.info.license`.
     """
@@ -40,6 +41,6 @@ def table(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], *, descri
 
 
 def _cell(value: Any, kind: str) -> Any:
-    if kind in ("image", "sound") and isinstance(value, str | Path):
+    if kind in ("image", "sound", "video") and isinstance(value, str | Path):
         return {"bytes": None, "path": str(value)}
     return value

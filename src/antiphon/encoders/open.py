@@ -26,6 +26,7 @@ from antiphon.encoders.sequence import MelChunks, Recurrent
 from antiphon.encoders.speech import MelSpeech, WaveSpeech, WhisperSpeech
 from antiphon.encoders.spelling import SpelledText
 from antiphon.encoders.text import ByteText, TransformersText
+from antiphon.encoders.video import Frames, Patches, VideoTower
 from antiphon.encoders.weights import WHEELS, imagenet_names
 from antiphon.errors import UserError
 
@@ -34,7 +35,7 @@ KINDS: dict[str, type[Encoder]] = {
     for kind in (
         TransformersText, ByteText, SpelledText, WhisperSpeech, WaveSpeech, MelSpeech, WindowedAudio,
         EfficientNetLite, TransformersImage, ScratchImage, Features, MelChunks, Recurrent,
-        Parts, Ordered,
+        Parts, Ordered, Frames, Patches, VideoTower,
     )
 }  # fmt: skip
 

@@ -92,7 +92,7 @@ def attention_picture(
 
     Args:
         clips_K: weights of the clips, in their order; they sum to one.
-        parts_M: the same of the sentences.
+        parts_M: the same of the sentences; none where the recording does not look at them.
         said: the sentences.
         seconds: of a clip.
     """
@@ -103,6 +103,8 @@ def attention_picture(
         ("the text looks at the clips", times, clips_K.tolist(), COLOURS[0]),
         ("the recording looks at the sentences", said, parts_M.tolist(), COLOURS[1]),
     ):
+        if not weights:
+            continue
         drawn.append(Markup('<text x="{}" y="{}" font-weight="bold">{}</text>').format(left, top + 14, title))
         for at, (name, weight) in enumerate(zip(names, weights, strict=True)):
             down = top + high * (at + 1)
