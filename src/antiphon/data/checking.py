@@ -1,14 +1,15 @@
-"""Decodes every text, picture and sound of a data set once, and lists what cannot be used, with the reason."""
+"""Decodes every text, picture, sound and video of a data set once, and lists what cannot be used, with the reason."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from datasets import Audio, Dataset, Image, Value
+from datasets import Audio, Dataset, Image, Value, Video
 
 from antiphon.data.pairs import signal_of
-from antiphon.decode import BadInput, clean_text, decode_audio, decode_image
+from antiphon.decode import BadInput, clean_text, decode_audio, decode_image, decode_video
 
 Decode = Callable[[Any], Any]
 
@@ -18,8 +19,8 @@ def decodable(
 ) -> tuple[dict[str, int], list[dict[str, str]]]:
     """How many items each column holds, and those that cannot be used.
 
-    A column is decoded by its feature type: pictures, sounds, and strings that are a text (`text`, `text_fr`); other
-    strings describe the row and are left alone, and so are absent items (None).
+    A column is decoded by its feature type: pictures, sounds, videos, and strings that are a text (`text`, `text_fr`);
+    other strings describe the row and are left alone, and so are absent items (None).
 
     Args:
         rows: a data set, as a source gives it.
@@ -50,6 +51,8 @@ def _decoders(rows: Dataset) -> dict[str, Decode]:
             found[column] = decode_image
         elif isinstance(feature, Audio):
             found[column] = decode_audio
+        elif isinstance(feature, Video):
+            found[column] = partial(decode_video, frames=1)
         elif isinstance(feature, Value) and feature.dtype in ("string", "large_string") and signal_of(column) == "text":
             found[column] = clean_text
     return found
@@ -58,7 +61,7 @@ def _decoders(rows: Dataset) -> dict[str, Decode]:
 def _undecoded(rows: Dataset) -> Dataset:
     """The same rows as bytes and paths: Hugging Face's own decoding would want further packages."""
     for column, feature in rows.features.items():
-        if isinstance(feature, Image | Audio) and feature.decode:
+        if isinstance(feature, Image | Audio | Video) and feature.decode:
             rows = rows.cast_column(column, type(feature)(decode=False))
     return rows
 

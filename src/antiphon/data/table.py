@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
-from datasets import Audio, Dataset, DatasetInfo, Features, Image, Value
+from datasets import Audio, Dataset, DatasetInfo, Features, Image, Value, Video
 from datasets.table import InMemoryTable
 
 from antiphon.data.cache import DataError
@@ -19,6 +19,7 @@ KINDS = {
     "decimal": Value("float64"),
     "image": Image(decode=False),
     "sound": Audio(decode=False),
+    "video": Video(decode=False),
 }
 
 
@@ -69,6 +70,6 @@ def read_tsv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _cell(value: Any, kind: str) -> Any:
-    if kind in ("image", "sound") and isinstance(value, str | Path):
+    if kind in ("image", "sound", "video") and isinstance(value, str | Path):
         return {"bytes": None, "path": str(value)}
     return value

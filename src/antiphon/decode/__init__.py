@@ -1,4 +1,4 @@
-"""From what stands in a row (a path, bytes, a Hugging Face dict) to a waveform, a picture or a text.
+"""From what stands in a row (a path, bytes, a Hugging Face dict) to a waveform, a picture, a video's frames or a text.
 
 Whatever cannot be used is refused as `BadInput`, in one line, and limits are checked before anything is
 decoded.
@@ -10,6 +10,7 @@ from antiphon.decode.pictures import MAX_PIXELS, SVG_SIDE, decode_image
 from antiphon.decode.sound import MAX_SECONDS, RATES, decode_audio, probe_seconds
 from antiphon.decode.source import BadInput
 from antiphon.decode.text import MAX_CHARACTERS, clean_text, split_words
+from antiphon.decode.videos import decode_video
 
 __all__ = [
     "MAX_CHARACTERS",
@@ -21,6 +22,7 @@ __all__ = [
     "clean_text",
     "decode_audio",
     "decode_image",
+    "decode_video",
     "probe_seconds",
     "split_words",
 ]

@@ -21,10 +21,12 @@ from antiphon.encoders.blocks import SIZES
 from antiphon.encoders.features import Features
 from antiphon.encoders.heads import unit
 from antiphon.encoders.image import EfficientNetLite, ScratchImage, TransformersImage
+from antiphon.encoders.parts import Ordered, Parts
 from antiphon.encoders.sequence import MelChunks, Recurrent
 from antiphon.encoders.speech import MelSpeech, WaveSpeech, WhisperSpeech
 from antiphon.encoders.spelling import SpelledText
 from antiphon.encoders.text import ByteText, TransformersText
+from antiphon.encoders.video import Frames, Patches, VideoTower
 from antiphon.encoders.weights import WHEELS, imagenet_names
 from antiphon.encoders.words import WordCnn
 from antiphon.errors import UserError
@@ -34,7 +36,7 @@ KINDS: dict[str, type[Encoder]] = {
     for kind in (
         TransformersText, ByteText, SpelledText, WhisperSpeech, WaveSpeech, MelSpeech, WindowedAudio,
         EfficientNetLite, TransformersImage, ScratchImage, Features, MelChunks, Recurrent,
-        WordCnn,
+        WordCnn, Parts, Ordered, Frames, Patches, VideoTower,
     )
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, ClapTextModel, SiglipTextModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer, ClapTextModel, SiglipTextModel, XCLIPTextModel
 
 from antiphon.decode import BadInput, clean_text
 from antiphon.encoders import Encoder
@@ -29,7 +29,10 @@ from antiphon.types import Encoded, InputCut, Padded
 BYTES = 257  # the 256 bytes and a start token, whose id is 256
 
 
-TOWERS = {"clip_text_model": AutoModel, "siglip_text_model": SiglipTextModel, "clap_text_model": ClapTextModel}
+TOWERS = {
+    "clip_text_model": AutoModel, "siglip_text_model": SiglipTextModel, "clap_text_model": ClapTextModel,
+    "xclip_text_model": XCLIPTextModel,
+}  # fmt: skip
 """Text towers of models of two signals, and how to read such a tower alone, as `TransformersText.save` writes it."""
 
 
@@ -43,7 +46,7 @@ class TransformersText(Encoder):
 
     Raises:
         ValueError: `max_tokens` is more than the model has positions for, or leaves no room for text; a model of two
-            signals that is not CLIP, SigLIP or CLAP.
+            signals that is not CLIP, X-CLIP, SigLIP or CLAP.
     """
 
     signal = "text"

@@ -28,7 +28,7 @@ SUFFIXES = {
     "text": (".txt",),
 }
 _MANIFESTS = (".csv", ".tsv", ".jsonl", ".parquet")
-_SIGNALS = {"image": "image", "text": "text", "speech": "sound", "sound": "sound", "audio": "sound"}
+_SIGNALS = {"image": "image", "text": "text", "speech": "sound", "sound": "sound", "audio": "sound", "video": "video"}
 _TEXTS = ("caption", "sentence", "transcript", "transcription")
 _FILES = ("file_name", "filename", "file", "path")
 
@@ -37,7 +37,7 @@ def load(folder: str | Path, *, columns: Mapping[str, str] | None = None, sound:
     """Rows with an `id` and the columns that are there; None where a row lacks one. Texts are cleaned, files
     are not opened, only looked for.
 
-    In a manifest, columns named `image`, `text`, `speech`, `sound` or `audio` (also `speech_fr`) are what
+    In a manifest, columns named `image`, `text`, `speech`, `sound`, `audio` or `video` (also `speech_fr`) are what
     they say, `caption` and `transcript` are `text`, and a column of file names is a picture or a sound by its
     suffixes. Paths are relative to the manifest. Other columns are kept: whole numbers as numbers, the rest
     as text.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from datasets import Audio, Dataset, Image
+from datasets import Audio, Dataset, Image, Video
 
 from antiphon.data.cache import DataError
 
@@ -47,7 +47,7 @@ def load(
         rows = rows.select_columns(list(dict.fromkeys([*extra, *columns.values()])))
         rows = rows.rename_columns({theirs: ours for ours, theirs in columns.items() if ours != theirs})
     for column, feature in rows.features.items():
-        if isinstance(feature, Image | Audio):
+        if isinstance(feature, Image | Audio | Video):
             rows = rows.cast_column(column, type(feature)(decode=False))
     if "id" not in rows.column_names:
         rows = rows.add_column("id", [f"{index:09d}" for index in range(len(rows))])

@@ -40,7 +40,7 @@ def load(folder: str | Path, *, verify: bool = True) -> Dataset:
 
 def _kind(column: str, values: list[object]) -> str:
     if all(isinstance(value, dict) for value in values):
-        return "image" if column.startswith("image") else "sound"
+        return next((kind for kind in ("image", "video") if column.startswith(kind)), "sound")
     if all(isinstance(value, int) for value in values):
         return "number"
     if all(isinstance(value, str) for value in values):
