@@ -30,7 +30,14 @@ def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str, y: st
     frame = _Frame(
         [px for points in series.values() for px, _ in points], [py for points in series.values() for _, py in points]
     )
-    ends = apart([frame.up(points[-1][1]) for points in series.values()], 15)
+    return frame.drawn(_named_lines(frame, series, [frame.up(points[-1][1]) for points in series.values()]), x, y)
+
+
+def _named_lines(
+    frame: _Frame, series: Mapping[str, Sequence[tuple[float, float]]], heights: Sequence[float]
+) -> Markup:
+    """Lines, and their names to the right of the frame, as near to these heights as they find room."""
+    ends = apart(list(heights), 15)
     drawn = []
     for at, ((name, points), end) in enumerate(zip(series.items(), ends, strict=True)):
         colour = COLOURS[at % len(COLOURS)]
@@ -41,7 +48,7 @@ def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str, y: st
                 '<text x="{2}" y="{3}" style="fill:{1}">{4}<title>{5}: {6}</title></text>'
             ).format(path, colour, _WIDTH - _RIGHT + 8, round(end + 4, 1), name[:24], name, f"{points[-1][1]:.4g}")
         )
-    return frame.drawn(Markup("").join(drawn), x, y)
+    return Markup("").join(drawn)
 
 
 def histogram(series: Mapping[str, Sequence[float]], *, x: str, bins: int = 30) -> Markup:
@@ -71,7 +78,9 @@ def histogram(series: Mapping[str, Sequence[float]], *, x: str, bins: int = 30) 
             (low + (at + side) * size, share) for at, share in enumerate(shares) for side in (0, 1)
         ]  # fmt: skip
         stairs[name] = [(low, 0.0), *steps, (low + bins * size, 0.0)]
-    return curves(stairs, x=x, y="share")
+    points = [point for stair in stairs.values() for point in stair]
+    frame = _Frame([px for px, _ in points], [py for _, py in points])
+    return frame.drawn(_named_lines(frame, stairs, [float(_TOP)] * len(stairs)), x, "share")
 
 
 class _Frame:
@@ -106,6 +115,6 @@ class _Frame:
             (_LEFT + _WIDTH - _RIGHT) // 2, _HEIGHT - 6, x, 4, y
         )
         return Markup(
-            '<svg viewBox="0 0 {0} {1}" style="max-width:{0}px" font-size="12" fill="currentColor" role="img" '
-            'aria-label="{2} by {3}">{4}{5}{6}{7}</svg>'
+            '<svg viewBox="0 0 {0} {1}" style="width:{0}px;max-width:100%" font-size="12" fill="currentColor" '
+            'role="img" aria-label="{2} by {3}">{4}{5}{6}{7}</svg>'
         ).format(_WIDTH, _HEIGHT, y, x, Markup("").join(rules), Markup("").join(feet), names, inside)

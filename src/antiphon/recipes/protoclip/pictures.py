@@ -47,7 +47,8 @@ def prototypes(rows: Sequence[tuple[Sequence[Any], Sequence[str]]]) -> Markup:
             word for caption in captions for word in dict.fromkeys(caption.lower().replace(",", " ").split())
         )
         often = ", ".join(word for word, _ in words.most_common(5))
-        line = Markup("<tr><td>{}</td><td>{}</td></tr>").format(often, Markup("").join(map(_thumbnail, pictures)))
+        row = '<tr><td>{}</td><td style="white-space:nowrap;min-width:18em">{}</td></tr>'
+        line = Markup(row).format(often, Markup("").join(map(_thumbnail, pictures)))
         lines.append(line)
     head = Markup("<tr><th>the captions' words</th><th>pictures nearest to the prototype</th></tr>")
     return Markup("<table>{}{}</table>").format(head, Markup("").join(lines))
