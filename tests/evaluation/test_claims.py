@@ -18,6 +18,7 @@ from antiphon.evaluation.claims import (
     paired,
     read_cards,
     read_pictures,
+    without_remarks,
     write_cards,
     write_pictures,
 )
@@ -128,4 +129,7 @@ def test_an_unknown_metric_names_the_known_ones(tmp_path):
 
 
 def test_remarks_are_read_from_the_source():
-    assert differences_from_paper("a = 1  # differs: why\nb\n    differs: also\n") == ["why", "also"]
+    assert differences_from_paper("a = 1  # differs: why\n    b = 2\n    # differs: also\n") == ["why", "also"]
+    told = "One.\n\ndiffers: what is told\n    at length\ndiffers: more\nTwo.\n"
+    assert differences_from_paper(told) == ["what is told at length", "more"]
+    assert without_remarks(told).split() == ["One.", "Two."]

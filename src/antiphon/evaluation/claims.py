@@ -209,9 +209,17 @@ def read_cards(path: Path) -> list[dict[str, Any]]:
     return cards
 
 
+_REMARK = re.compile(r"^differs: (.+(?:\n +.+)*)|# differs: (.+)", re.MULTILINE)
+
+
 def differences_from_paper(source: str) -> list[str]:
-    """The `differs: why` remarks in a recipe's source."""
-    return [line.strip() for line in re.findall(r"differs: ([^\n]+)", source)]
+    """The `differs: why` remarks in a recipe's source; in a docstring, further lines of one are indented."""
+    return [" ".join((told or aside).split()) for told, aside in _REMARK.findall(source)]
+
+
+def without_remarks(docstring: str) -> str:
+    """A docstring without them."""
+    return _REMARK.sub("", docstring)
 
 
 def _mean_curve(losses: list[dict[float, float]], most: int = 40) -> list[list[float]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from antiphon.evaluation.claims import differences_from_paper
+from antiphon.evaluation.claims import differences_from_paper, without_remarks
 from antiphon.evaluation.report.charts import ticks
 from antiphon.evaluation.report.figures import curves
 from antiphon.runs import Measures
@@ -39,7 +39,7 @@ def recipe_page(name: str, module: ModuleType, cards: Sequence[Card], pictures: 
             f"# {name}",
             summary,
             f"Paper: [{module.PAPER.title}](https://arxiv.org/abs/{module.PAPER.arxiv}).",
-            "\n".join(line for line in rest.strip("\n").splitlines() if not line.startswith("differs: ")),
+            without_remarks(rest.strip("\n")),
             "## Run it",
             f"```sh\nantiphon train {name} --preset laptop  # the setting of its claims\n{_own_rows(name, module)}"
             f"antiphon show {name}  # every setting\nantiphon claims {name}  # measure the claims again\n```",
