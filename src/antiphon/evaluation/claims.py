@@ -209,12 +209,12 @@ def read_cards(path: Path) -> list[dict[str, Any]]:
     return cards
 
 
-_REMARK = re.compile(r"^differs: (.+(?:\n +.+)*)|# differs: (.+)", re.MULTILINE)
+_REMARK = re.compile(r"^( *)differs: (.+(?:\n\1 +.+)*)|# differs: (.+)", re.MULTILINE)
 
 
 def differences_from_paper(source: str) -> list[str]:
     """The `differs: why` remarks in a recipe's source; in a docstring, further lines of one are indented."""
-    return [" ".join((told or aside).split()) for told, aside in _REMARK.findall(source)]
+    return [" ".join((told or aside).split()) for _, told, aside in _REMARK.findall(source)]
 
 
 def without_remarks(docstring: str) -> str:
