@@ -29,6 +29,7 @@ KINDS = {
     "image": ("png", "jpg", "jpeg", "webp", "gif", "svg"),
     "speech": ("wav", "flac", "ogg", "opus", "mp3", "m4a"),
     "text": ("txt",),
+    "video": ("mp4", "webm", "mkv", "avi", "mov"),
 }
 """The column of a member whose suffix names none."""
 _NUMBERS = ("cls", "id", "index")

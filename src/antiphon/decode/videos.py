@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +103,11 @@ def _by_pillow(content: Path | bytes, name: str, frames: int, limit: float) -> l
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is looked at below
             with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=_ANIMATED) as file:
                 _check_size(name, *file.size)
-                lasts = [max(1.0, float(frame.info.get("duration", 0) or 100.0)) / 1000 for frame in _frames(file)]
-                _check_length(name, sum(lasts), limit)
-                begins = [sum(lasts[:at]) for at in range(len(lasts))]
-                timed = ((begin, frame.copy()) for begin, frame in zip(begins, _frames(file), strict=True))
-                chosen = shown(timed, middles(sum(lasts), frames))
+                lasts = [max(1, round(frame.info.get("duration", 0) or 100)) for frame in _frames(file)]  # milliseconds
+                _check_length(name, sum(lasts) / 1000, limit)
+                begins = [before / 1000 for before in accumulate(lasts, initial=0)]
+                timed = ((begin, frame.copy()) for begin, frame in zip(begins, _frames(file), strict=False))
+                chosen = shown(timed, middles(begins[-1], frames))
                 return [np.asarray(decode_image(frame)) for frame in chosen]
     except BadInput:
         raise
@@ -116,7 +117,9 @@ def _by_pillow(content: Path | bytes, name: str, frames: int, limit: float) -> l
 
 
 def _frames(file: Any) -> Iterator[Any]:
-    yield from ImageSequence.Iterator(file)
+    for frame in ImageSequence.Iterator(file):
+        frame.load()  # a WebP tells a frame's duration then
+        yield frame
 
 
 # ---- by PyAV ----
@@ -130,7 +133,7 @@ def _by_av(content: Path | bytes, name: str, frames: int, limit: float) -> list[
     try:
         with av.open(io.BytesIO(content) if isinstance(content, bytes) else str(content)) as container:
             if not container.streams.video:
-                raise BadInput(f"{name}: holds no pictures, only sound")
+                raise BadInput(f"{name}: holds no pictures{', only sound' if container.streams.audio else ''}")
             stream = container.streams.video[0]
             _check_size(name, stream.width, stream.height)
             seconds = _seconds(container, stream, av.time_base, limit)

@@ -288,9 +288,13 @@ CLAIMS = [
         _WHOLE,
         Arm(attention="both", heard=2),
     ),
-    _claim("The same against their first thirty seconds.", _WHOLE, Arm(attention="both", heard=6)),
     _claim(
-        "The whole beats the first ten seconds also with sentences read GPT-2's way.",
+        "Hearing recordings whole beats hearing their first thirty seconds at finding them by their texts.",
+        _WHOLE,
+        Arm(attention="both", heard=6),
+    ),
+    _claim(
+        "With sentences read GPT-2's way too, hearing recordings whole beats hearing their first ten seconds.",
         Arm(attention="both", reading="last"),
         Arm(attention="both", reading="last", heard=2),
     ),
@@ -301,5 +305,9 @@ CLAIMS = [
         "order",
     ),
     _claim("Attention beats the mean of clips at finding recordings by their texts.", _WHOLE, _MEAN),
-    _claim("So does the attention of the text alone, the paper's as far as it is known.", Arm(attention="text"), _MEAN),
+    _claim(
+        "The text's attention alone (the paper's, as far as it is known) beats the mean of clips at the same.",
+        Arm(attention="text"),
+        _MEAN,
+    ),
 ]

@@ -345,9 +345,8 @@ def _claim(text: str, better: Arm, worse: Arm, metric: str, floor: str) -> Claim
 
 # Every arm on the same rows starts from the same start and takes as many steps.
 CLAIMS = [
-    _claim(
-        "X-CLIP beats the mean of frames at recognising seen classes in new videos.", _WHOLE, _MEAN, "top-1", "chance"
-    ),
+    _claim("X-CLIP beats the mean of frames at recognising seen classes in new videos.",
+           _WHOLE, _MEAN, "top-1", "chance"),
     _claim(
         "Blocks over time tell a motion from its reverse, messages between frames alone cannot.",
         _PLAIN, _MESSAGES, "order", "order/chance",
