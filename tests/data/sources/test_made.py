@@ -75,8 +75,8 @@ def _sound(source: object) -> torch.Tensor:
 
 
 def test_sources_are_found_and_errors_name_them() -> None:
-    assert names() == ["clipart", "events", "folder", "hub", "made", "prompts", "shards", "stamps"]
-    with pytest.raises(UserError, match="no source 'stamp': there are clipart, events, folder"):
+    assert names() == ["captions", "clipart", "events", "folder", "hub", "made", "prompts", "shards", "stamps"]
+    with pytest.raises(UserError, match="no source 'stamp': there are captions, clipart, events, folder"):
         load("stamp")
     with pytest.raises(UserError, match="made has no option row: it has rows, seed"):
         load("made", row=3)
