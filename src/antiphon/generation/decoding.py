@@ -221,7 +221,8 @@ class _Contrast:
             cosines_BCK = self.unit_BCD[:, :column] @ new_BKD.transpose(1, 2)
             worst_BK = cosines_BCK.masked_fill(~seen_BC[:, :, None], -math.inf).amax(1)
             chosen_B = ((1 - self.cfg.penalty) * shares_BK - self.cfg.penalty * worst_BK).max(1).indices
-            self.unit_BCD[:, column] = new_BKD[torch.arange(len(chosen_B)), chosen_B]
+            rows = torch.arange(len(chosen_B), device=chosen_B.device)
+            self.unit_BCD[:, column] = new_BKD[rows, chosen_B]
             return chosen_B[:, None]
 
         self.logits = self.branches.read(ids_BK, choose=choose)[:, 0]
