@@ -53,7 +53,7 @@ def test_what_cannot_be_had(folder: Path) -> None:
     with pytest.raises(DataError, match="no action hop: there are walk, standup"):
         load("actions", actions=["hop"])
     (folder / "clips" / "r1_00.jpg").write_bytes(b"no picture")
-    with pytest.raises(DataError, match="r1_00.jpg: not readable"):
+    with pytest.raises(DataError, match=r"r1_00\.jpg: not readable"):
         load("actions")
     (folder / "index.tsv").write_text("file\taction\n", encoding="utf-8")
     with pytest.raises(DataError, match="no column"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_a_motion_moves_and_its_reverse_is_it_backwards(motion: str) -> None:
         for one in (motion, REVERSES[motion])
     )
     assert all(np.array_equal(*pair) for pair in zip(film, back[::-1], strict=True))
-    assert all(not np.array_equal(one, other) for one, other in zip(film, film[1:], strict=False))
+    assert all(not np.array_equal(one, other) for one, other in pairwise(film))
 
 
 def test_where_it_goes() -> None:
