@@ -61,7 +61,7 @@ def measured(cosines: Cosines, views: Views, classes: Classes) -> Measures:
         own, other = (scores_NK[has].gather(1, which[has][:, None]) for which in (right, turned))
         won, number = (own > other)[:, 0].double(), right[has]
         measures |= {"order": won.mean().item(), "order/chance": 0.5}
-        both = [one for one in number.unique().tolist() if classes.reverse[one] in number]
+        both = [one for one in sorted(set(number.tolist())) if classes.reverse[one] in number]
         if both:
             measures["order/balanced"] = sum(won[number == one].mean().item() for one in both) / len(both)
     return measures
