@@ -128,6 +128,9 @@ def test_measures_by_hand():
     assert found["unseen/among all"] == 0.0
     assert found["order"] == 0.5
     assert found["chance"] == found["unseen/chance"] == 0.5
+    views = {"class": torch.tensor([0, 0, 0, 1]), "there": views["there"], "row": torch.tensor([0, 0, 0, 1])}
+    found = measured(lambda some, which: scores[some["row"]][:, which], views, classes)
+    assert (found["order"], found["order/balanced"]) == (0.75, 0.5)  # one answer to all
     assert ranks(torch.ones(1, 3), torch.tensor([0])).tolist() == [3]  # a tie counts against us
 
 
@@ -218,6 +221,7 @@ def test_a_film_is_kept_in_small(tmp_path):
     ({"data__source": "made", "data__columns": ("image",), "data__options": {}, "data__split_by": "id"},
      "x_clip wants one column of videos .* data.columns gives image"),
     ({"classes": "species"}, "and the column classes=species"),
+    ({"width": 48}, "48 principal components of .* rows of width 64: too few"),
 ])  # fmt: skip
 def test_rows_that_do_not_fit(tmp_path, changes, said):
     cfg = x_clip.tiny().but(**changes)

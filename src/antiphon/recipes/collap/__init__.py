@@ -306,7 +306,7 @@ CLAIMS = [
     ),
     _claim("Attention beats the mean of clips at finding recordings by their texts.", _WHOLE, _MEAN),
     _claim(
-        "The text's attention alone (the paper's, as far as it is known) beats the mean of clips at the same.",
+        "The text's attention alone (the paper's, as far as known) beats the mean of clips at finding recordings.",
         Arm(attention="text"),
         _MEAN,
     ),

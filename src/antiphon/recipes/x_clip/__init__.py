@@ -78,6 +78,8 @@ class Config(Settings):
     """A CLIP or X-CLIP checkpoint, by hub id or folder, trained whole; None trains a start over a frozen encoder."""
     image: Tower = Tower(encoder="efficientnet-lite0")
     text: Tower = Tower(encoder="all-MiniLM-L6-v2", head=HeadConfig(norm="none", map="pca"))
+    """Frozen, head and all: principal components of the captions and class names; where these are fewer than `width`,
+    `text.head.map=learned` is a random map that stays as it is."""
     frames: PositiveInt = 6
     pixels: PositiveInt = 96
     project: NonNegativeInt = 192
@@ -336,7 +338,8 @@ def paper() -> Config:
 _WHOLE, _PLAIN = Arm(), Arm(prompts=0)
 _MESSAGES, _MEAN = Arm(prompts=0, integrate=0), Arm(prompts=0, integrate=0, cross=False)
 _FEW = {"shots": 4, "train__steps": 100}
-_REAL = {"data__source": "actions", "data__split_by": "recording", "captions": "text", "held_out": 0.0}
+_REAL = {"data__source": "actions", "data__split_by": "recording", "captions": "text", "held_out": 0.0,
+         "text__head__map": "learned"}  # fmt: skip
 
 
 def _claim(text: str, better: Arm, worse: Arm, metric: str, floor: str) -> Claim:
@@ -365,6 +368,6 @@ CLAIMS = [
     ),
     _claim(
         "On real video X-CLIP beats the mean of frames at telling standing up from sitting down.",
-        Arm(**_REAL), Arm(_MEAN, **_REAL), "order", "order/chance",
+        Arm(**_REAL), Arm(_MEAN, **_REAL), "order/balanced", "order/chance",
     ),
 ]  # fmt: skip

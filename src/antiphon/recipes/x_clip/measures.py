@@ -32,7 +32,8 @@ def measured(cosines: Cosines, views: Views, classes: Classes) -> Measures:
 
     `top-1` and `top-5` are of videos of seen classes among these; `unseen/top-1` of held-out classes among themselves
     (zero-shot); `unseen/among all` the same among all classes; `order` of videos whose class has a reverse: the right
-    one of the two scores higher.
+    one of the two scores higher. `order/balanced` is the mean over the classes of pairs that are both there, so that
+    one answer to all gives a half however many videos each has.
     """
     views = {name: view[views["there"]] for name, view in views.items()}
     every = torch.arange(len(classes.names))
@@ -58,7 +59,11 @@ def measured(cosines: Cosines, views: Views, classes: Classes) -> Measures:
     has = turned >= 0
     if has.any():
         own, other = (scores_NK[has].gather(1, which[has][:, None]) for which in (right, turned))
-        measures |= {"order": (own > other).double().mean().item(), "order/chance": 0.5}
+        won, number = (own > other)[:, 0].double(), right[has]
+        measures |= {"order": won.mean().item(), "order/chance": 0.5}
+        both = [one for one in sorted(set(number.tolist())) if classes.reverse[one] in number]
+        if both:
+            measures["order/balanced"] = sum(won[number == one].mean().item() for one in both) / len(both)
     return measures
 
 
