@@ -45,6 +45,7 @@ def test_vectors_are_the_spaces():
     assert np.allclose(model.encode(batches, task_metadata=None), both.numpy(), atol=1e-6)
     alone = model.encode([{"text": ["a", "b"]}])
     assert np.allclose(model.similarity(alone, alone * 2), alone @ alone.T, atol=1e-6)
+    assert model.similarity(alone[0], alone[1]).shape == (1, 1)
     assert np.allclose(model.similarity_pairwise(alone, alone), 1.0, atol=1e-6)
     with pytest.raises(UserError, match="inputs of audio: the space has image, text"):
         model.encode([{"audio": [None]}])

@@ -92,7 +92,9 @@ def _item(signal: str, item: Any) -> Any:
 
 
 def _unit(vectors: Any) -> Tensor:
-    return normalize(torch.as_tensor(vectors).float(), dim=-1)
+    """Unit vectors in rows; a single vector is one row."""
+    rows = torch.as_tensor(vectors).float()
+    return normalize(rows.reshape(-1, rows.shape[-1]), dim=1)
 
 
 def bare_space(name: str) -> Space:
