@@ -7,10 +7,10 @@ from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
 
 from antiphon.distributed import Ring, rank
-from antiphon.objectives.contrast import symmetric_contrast
-from antiphon.objectives.negatives import false_negative_mask
+from antiphon.objectives.contrast import contrast, symmetric_contrast
+from antiphon.objectives.negatives import debiased_contrast, false_negative_mask, hard_negative_columns
 from antiphon.objectives.sigmoid import sigmoid_contrast
-from antiphon.objectives.targets import by_similarity, normalise_rows
+from antiphon.objectives.targets import by_similarity, identity, normalise_rows, pad_negatives
 from antiphon.objectives.tiled import contrast_tiled, sigmoid_tiled
 from antiphon.objectives.tiles import BySimilarity, NotNearer, SameLabel
 from antiphon.training.gradcache import cached_backward
@@ -40,11 +40,13 @@ def given():
     generator = torch.Generator().manual_seed(5)
     teacher = torch.randn(2, ROWS, 3, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, 5, (ROWS,), generator=generator)
-    return labels, teacher[0], teacher[1], torch.rand(ROWS, generator=generator, dtype=torch.float64)
+    weights = torch.rand(ROWS, generator=generator, dtype=torch.float64)
+    negatives = torch.randn(ROWS, 2, 4, generator=generator, dtype=torch.float64)
+    return labels, teacher[0], teacher[1], weights, normalize(negatives, dim=2)
 
 
 def dense(loss, left, right, scale):
-    labels, teacher, teacher_keys, weights = given()
+    labels, teacher, teacher_keys, weights, negatives = given()
     scores = scale * left @ right.T
     if loss == "identity":
         return symmetric_contrast(scores, weights=weights)
@@ -55,11 +57,16 @@ def dense(loss, left, right, scale):
         return symmetric_contrast(scores, by_similarity(teacher, teacher_keys), weights=weights)
     if loss == "masked":
         return symmetric_contrast(scores, mask=false_negative_mask(teacher @ teacher_keys.T))
+    if loss == "negatives":
+        wider, mask = hard_negative_columns(scores, scale * left, negatives)
+        return contrast(wider, pad_negatives(identity(ROWS).double(), 2), mask=mask)
+    if loss == "prior":
+        return debiased_contrast(scores, prior=0.1, lowest=-scale)
     return sigmoid_contrast(scores, bias=BIAS * scale, weights=weights)
 
 
 def tiled(loss, left, right, scale, rows, ring):
-    labels, teacher, teacher_keys, weights = (each[rows] for each in given())
+    labels, teacher, teacher_keys, weights, negatives = (each[rows] for each in given())
     shared = {"scale": scale, "tile": 4, "exchange": ring}
     if loss == "identity":
         return contrast_tiled(left, right, weights=weights, **shared)
@@ -69,6 +76,10 @@ def tiled(loss, left, right, scale, rows, ring):
         return contrast_tiled(left, right, targets=BySimilarity(teacher, teacher_keys), weights=weights, **shared)
     if loss == "masked":
         return contrast_tiled(left, right, masks=[NotNearer(teacher, teacher_keys)], **shared)
+    if loss == "negatives":
+        return contrast_tiled(left, right, negatives=negatives, symmetric=False, **shared)
+    if loss == "prior":
+        return contrast_tiled(left, right, prior=0.1, symmetric=False, **shared)
     return sigmoid_tiled(left, right, bias=BIAS * scale, weights=weights, **shared)
 
 
@@ -123,8 +134,14 @@ def alone(count, loss, microbatch, dropout):
 CASES = {
     1: [("identity", 3, 0.5)],
     2: [("identity", None, 0.0), ("teacher", 3, 0.5), ("sigmoid", None, 0.5), ("sigmoid", 4, 0.0)],
-    3: [("labels", None, 0.0), ("masked", 2, 0.0), ("sigmoid", None, 0.0)],
-    4: [("identity", 2, 0.5), ("teacher", None, 0.0), ("labels", None, 0.5)],
+    3: [("labels", None, 0.0), ("masked", 2, 0.0), ("sigmoid", None, 0.0), ("negatives", None, 0.5), ("prior", 3, 0.5)],
+    4: [
+        ("identity", 2, 0.5),
+        ("teacher", None, 0.0),
+        ("labels", None, 0.5),
+        ("negatives", 2, 0.0),
+        ("prior", None, 0.0),
+    ],
 }
 
 

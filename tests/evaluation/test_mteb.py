@@ -49,6 +49,8 @@ def test_vectors_are_the_spaces():
     assert np.allclose(model.similarity_pairwise(alone, alone), 1.0, atol=1e-6)
     with pytest.raises(UserError, match="inputs of audio: the space has image, text"):
         model.encode([{"audio": [None]}])
+    with pytest.raises(UserError, match="inputs of audio, text: the space has image, text"):
+        model.encode([{"text": ["a"], "audio": [None]}])  # nothing of an input is left out without a word
 
 
 def test_speech_hears_sounds_and_gets_them_at_its_rate():
@@ -78,6 +80,9 @@ def test_unknown_tasks_and_lacking_signals_are_told(tmp_path, monkeypatch):
         scores(MtebModel(_space("image")), ["STS13"])
     found = scores(MtebModel(_space("text")), ["STS13"])
     assert math.isfinite(found["STS13"])
+    (tmp_path / "sts/sts2013.test.tsv").write_text("score\tsentence1\n1\ta\n")
+    with pytest.raises(UserError, match=r"sts2013\.test\.tsv: no column sentence2"):  # not the hub's rows in its place
+        tasks_of(["STS13"])
 
 
 def test_the_command(tmp_path, monkeypatch):

@@ -79,7 +79,7 @@ def test_a_text_is_asked_for_its_words_and_those_of_others_that_it_has_are_left_
 
 @pytest.mark.parametrize("corrected", [False, True])
 def test_binary_noise_contrast_is_its_formula(corrected):
-    """-log s(f+ - log K p+) - sum_k log(1 - s(f_k - log K p_k)), over labels."""
+    """-log s(f+ + b - log K p+) - sum_k log(1 - s(f_k + b - log K p_k)), over labels."""
     learner, encoder = _learner(pairing="label", loss="binary", corrected=corrected, temperature=0.5)
     _, views = _views(learner, encoder)
     shares, labels = views["share"].tolist(), views["label"].tolist()
@@ -87,7 +87,7 @@ def test_binary_noise_contrast_is_its_formula(corrected):
     total = 0.0
     for i in range(5):
         for k in range(5):
-            score = float(views["text"][i] @ views["name"][k]) / 0.5
+            score = float(views["text"][i] @ views["name"][k]) / 0.5 + learner.scale.bias.item()
             score -= math.log(5 * shares[k]) if corrected else 0.0
             share = 1 / (1 + math.exp(-score))
             total -= math.log(share if labels[i] == labels[k] else 1 - share)

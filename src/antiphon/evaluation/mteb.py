@@ -10,7 +10,9 @@ Axes: N inputs, E width of the space.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from antiphon.data import sources
-from antiphon.data.cache import DataError
 from antiphon.encoders.heads import Head, HeadConfig
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Branch, Space
@@ -57,7 +58,7 @@ class MtebModel:
             given: what mteb tells about the task; none of it changes a vector.
 
         Raises:
-            UserError: inputs of no signal that the space has.
+            UserError: inputs of a signal that the space has not, or of none.
         """
         parts = [self._vectors(batch) for batch in inputs]
         return torch.cat(parts).numpy() if parts else np.zeros((0, self.space.width), dtype=np.float32)
@@ -71,15 +72,15 @@ class MtebModel:
         return (_unit(first) * _unit(second)).sum(-1)
 
     def _vectors(self, batch: Mapping[str, Any]) -> Tensor:
-        found = [
-            self.space.embed_column(self.branches[signal], [_item(signal, one) for one in batch[signal]])
-            for signal in SIGNALS
-            if signal in batch and self.branches[signal] in self.space.branches
-        ]
-        if not found:
+        given = [signal for signal in SIGNALS if signal in batch]
+        if not given or any(self.branches[signal] not in self.space.branches for signal in given):
             raise UserError(
                 f"inputs of {', '.join(sorted(batch))}: the space has {', '.join(sorted(self.space.branches))}"
             )
+        found = [
+            self.space.embed_column(self.branches[signal], [_item(signal, one) for one in batch[signal]])
+            for signal in given
+        ]
         return normalize(torch.stack(found).mean(0), dim=1)
 
 
@@ -184,18 +185,26 @@ def tasks_of(names: Sequence[str]) -> list[Any]:
 
 
 def _local(name: str, subsets: list[str] | None) -> dict[str, Any] | None:
-    """A task's rows from a local source, in mteb's columns; None where there are none."""
-    try:
-        if name in LOCAL_STS:
-            task, split = LOCAL_STS[name]
-            rows = sources.load("sts", task=task, split=split)
-            columns = {"sentence1": rows["text_1"], "sentence2": rows["text_2"], "score": rows["score"]}
-            return {"test": Dataset.from_dict({key: list(column) for key, column in columns.items()})}
-        if name == "Tatoeba" and subsets is not None:
-            return {subset: {"test": _translated(subset.removesuffix("-eng"))} for subset in subsets}
-    except DataError:  # the hub has them
-        return None
+    """A task's rows from a local source, in mteb's columns; None where there is no file of them.
+
+    Raises:
+        DataError: a file that is there and cannot be read.
+    """
+    if name in LOCAL_STS:
+        task, split = LOCAL_STS[name]
+        if not _there("sts", f"{task}.{split}.tsv"):
+            return None
+        rows = sources.load("sts", task=task, split=split)
+        columns = {"sentence1": rows["text_1"], "sentence2": rows["text_2"], "score": rows["score"]}
+        return {"test": Dataset.from_dict({key: list(column) for key, column in columns.items()})}
+    languages = [subset.removesuffix("-eng") for subset in subsets or ()]
+    if name == "Tatoeba" and languages and all(_there("tatoeba", f"{code}-eng.tsv") for code in languages):
+        return {f"{code}-eng": {"test": _translated(code)} for code in languages}
     return None
+
+
+def _there(folder: str, file: str) -> bool:
+    return Path(os.environ.get("ANTIPHON_DATA", "nowhere"), folder, file).is_file()
 
 
 def _translated(language: str) -> Dataset:

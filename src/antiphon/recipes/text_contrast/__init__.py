@@ -18,7 +18,7 @@ queue `negatives=queue`; a column of neighbouring sentences makes `pair` Quick-T
 With f = cosine / temperature, positives +, K keys, and p_k the chance that key k is drawn:
 
     ranking   -log e^{f+} / sum_k e^{f_k}                                   InfoNCE, ranking NCE
-    binary    -log s(f+) - sum_k log(1 - s(f_k))                            negative sampling, binary NCE
+    binary    -log s(f+ + b) - sum_k log(1 - s(f_k + b)), b learned         negative sampling, binary NCE
     triplet   max(0, d(+) - d(k) + 0.2),  d = 1 - cosine                    semi-hard
     corrected f_k - log(K p_k) in the place of f_k                          Ma and Collins 2018
 
@@ -52,7 +52,7 @@ from antiphon.evaluation.claims import Arm, Claim, Paper
 from antiphon.evaluation.report.figures import curves
 from antiphon.objectives.contrast import Scale, contrast
 from antiphon.objectives.negatives import MemoryQueue, hardest
-from antiphon.objectives.sigmoid import sigmoid_contrast
+from antiphon.objectives.sigmoid import SigmoidScale, sigmoid_contrast
 from antiphon.objectives.targets import normalise_rows
 from antiphon.objectives.triplet import triplet
 from antiphon.recipes.text_contrast.rows import asked_words, collate_for, most_common, training_rows, word_shares
@@ -114,7 +114,8 @@ class TextContrast(ContrastiveLearner):
         super().__init__()
         self.cfg = cfg
         self.branches = nn.ModuleDict({"text": Branch(encoder, Head(encoder.width, cfg.width, cfg.text.head))})
-        self.scale = Scale(cfg.temperature)
+        # Without a bias of its own the few positives drown at once, and all is told apart from all (Ma and Collins).
+        self.scale = SigmoidScale(1 / cfg.temperature) if cfg.loss == "binary" else Scale(cfg.temperature)
         self.queue = MemoryQueue(cfg.queue, cfg.width) if cfg.negatives == "queue" else None
         self.real = nn.Linear(encoder.width, 1) if cfg.pairing == "tokens" else None
         if self.real is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any
 
@@ -49,9 +50,9 @@ def most_common(rows: Sequence[Row], count: int) -> set[str]:
     return {word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:count]}
 
 
-def asked_words(rows: Sequence[Row], common: Collection[str]) -> list[str]:
+def asked_words(rows: Sequence[Row], common: AbstractSet[str]) -> list[str]:
     """The words that texts may be asked for, as often as there are texts with them."""
-    return [word for row in rows for word in sorted(set(split_words(row["text"])) - set(common))]
+    return [word for row in rows for word in sorted(set(split_words(row["text"])) - common)]
 
 
 def word_shares(words: Sequence[str], encoder: WordCnn) -> Float[Tensor, " buckets"]:
@@ -68,7 +69,7 @@ def collate_for(
     view: str,
     rate: float,
     labels: int,
-    common: Collection[str],
+    common: AbstractSet[str],
     replaced: float,
     seed: int,
 ) -> Collate:
@@ -92,9 +93,9 @@ def collate_for(
     return Collate(dict.fromkeys(entries, encoder), keep=("label", "share"), of=of, augment=augment, seed=seed)
 
 
-def one_word(text: str, generator: torch.Generator, *, common: Collection[str]) -> str | None:
+def one_word(text: str, generator: torch.Generator, *, common: AbstractSet[str]) -> str | None:
     """A word of the text that it may be asked for; None where it has none."""
-    words = sorted(set(split_words(text)) - set(common))
+    words = sorted(set(split_words(text)) - common)
     return words[whole(len(words), generator)] if words else None
 
 
