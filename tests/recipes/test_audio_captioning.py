@@ -6,6 +6,7 @@ from torch.nn.functional import normalize
 
 from antiphon.data.collate import EPOCH, INDEX
 from antiphon.data.sources import load
+from antiphon.encoders.pretrained import clap_space
 from antiphon.encoders.space import Space
 from antiphon.errors import UserError
 from antiphon.generation.caption import Captioner
@@ -22,6 +23,7 @@ from antiphon.recipes.audio_captioning.rows import (
     references_of,
 )
 from antiphon.runs import Run
+from tests.recipes.clap import clap_checkpoint, sounding_rows
 
 
 @pytest.fixture(autouse=True)
@@ -160,3 +162,21 @@ def test_rows_that_do_not_fit(tmp_path):
     cfg = audio_captioning.tiny().but(data__columns=("image", "text"))
     with pytest.raises(UserError, match=r"wants one column of sounds and one of texts, data.columns has image, text"):
         audio_captioning.run(cfg, Run.of("audio_captioning", cfg, root=tmp_path))
+
+
+@pytest.mark.filterwarnings("ignore:At least one mel filter has all zero values:UserWarning")
+def test_the_space_may_be_a_clap_checkpoint(tmp_path):
+    data = sounding_rows(tmp_path / "rows", "audio", "text")
+    cfg = audio_captioning.tiny().but(
+        data=data, paired=data, captions=data, references=None, classes=None, sound=None, width=8,
+        checkpoint=str(clap_checkpoint(tmp_path / "clap")), train__steps=2, start__steps=2,
+    )  # fmt: skip
+    measures = audio_captioning.run(cfg, Run.of("audio_captioning", cfg, root=tmp_path / "runs"))
+    assert 0 <= measures["test/sound/ROUGE-L"] <= 1
+    assert not list((tmp_path / "runs").glob("audio_captioning_space-*"))
+    space = Space.load(next((tmp_path / "runs").glob("audio_captioning-*")) / "space")
+    given = clap_space(cfg.checkpoint)[0]
+    assert torch.allclose(space.embed(text=["a red boat"]), given.embed(text=["a red boat"]), atol=1e-6)
+    wide = cfg.but(width=16)
+    with pytest.raises(UserError, match="towers for audio, text and width 8; the rows have audio, and width=16"):
+        audio_captioning.run(wide, Run.of("audio_captioning", wide, root=tmp_path / "runs"))

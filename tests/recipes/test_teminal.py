@@ -9,11 +9,15 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from antiphon.encoders.features import Features
+from antiphon.encoders.pretrained import clap_space
+from antiphon.encoders.space import Space
 from antiphon.errors import UserError
 from antiphon.recipes import teminal
 from antiphon.recipes.teminal import meanings_of, tnce
-from antiphon.recipes.teminal.rows import held_out, made_rows
+from antiphon.recipes.teminal.rows import from_cache, held_out, made_rows
+from antiphon.recipes.teminal.start import grown
 from antiphon.runs import Run
+from tests.recipes.clap import clap_checkpoint, sounding_rows
 
 ROWS = 5
 ONES = (1.0, 1.0, 1.0)
@@ -91,7 +95,9 @@ def test_before_and_after_of_one_recording_mean_the_same():
 def _learner(stage, **changes):
     torch.manual_seed(0)
     cfg = teminal.tiny().but(**changes)
-    learner = teminal.TeminAL(cfg, "speech", {name: Features(6, signal=name) for name in ("speech", "text")})
+    towers = {name: Features(6, signal=name) for name in ("speech", "text")}
+    start = grown(towers, inner=cfg.inner, width=cfg.width, temperature=cfg.temperature)
+    learner = teminal.TeminAL(cfg, "speech", start)
     learner.stage = stage
     return learner
 
@@ -145,7 +151,7 @@ def test_rows_join_what_belongs_together():
     kinds = ["a", "b", "c", "d"] * 3
     clips = [torch.sin(torch.arange(9000) * (0.1 + 0.2 * (at % 4))) for at in range(12)]
     unseen = held_out(kinds, 0.3, 0)
-    sound, text = teminal.MelChunks(0.1), teminal.tiny().text.open("text")
+    sound, text = from_cache(teminal.MelChunks(0.1)), from_cache(teminal.tiny().text.open("text"))
     rows = made_rows(clips, kinds, unseen, count=20, seconds=0.5, sound=sound, text=text, seed=0)
     assert len(rows) == 20
     for row in rows:
@@ -154,7 +160,7 @@ def test_rows_join_what_belongs_together():
         half = len(row["forward"]) // 2
         assert torch.allclose(row["forward"][1 : half - 1], row["reverse"][half + 1 : -1], atol=0.3)
         assert torch.equal(row["dual"], row["overlay"] if row["at_once"] else row["forward"])
-    assert [row["sometimes"] is not None for row in rows[:5]] == [True, False, False, False, True]
+    assert [row["sometimes"] is not None for row in (rows[at] for at in range(5))] == [True, False, False, False, True]
 
 
 def test_arms_share_the_start(tmp_path):
@@ -173,3 +179,21 @@ def test_rows_that_do_not_fit(tmp_path, changes, said):
     cfg = teminal.tiny().but(**changes)
     with pytest.raises(UserError, match=said):
         teminal.run(cfg, Run.of("teminal", cfg, root=tmp_path))
+
+
+@pytest.mark.filterwarnings("ignore:At least one mel filter has all zero values:UserWarning")
+def test_it_goes_on_from_a_clap_checkpoint(tmp_path):
+    data = sounding_rows(tmp_path / "rows")
+    cfg = teminal.tiny().but(
+        data=data, classes="kind", checkpoint=str(clap_checkpoint(tmp_path / "clap")), made=12, asked=4, held_out=0.0,
+        train__steps=4, train__batch_size=6, train__lr=1e-3,
+    )  # fmt: skip
+    measures = teminal.run(cfg, Run.of("teminal", cfg, root=tmp_path / "runs"))
+    assert {path.name.partition("-")[0] for path in (tmp_path / "runs").iterdir()} == {"teminal", "teminal_a"}
+    assert 0 <= measures["test/order"] <= 1
+    space, given = Space.load(next((tmp_path / "runs").glob("teminal-*")) / "space"), clap_space(cfg.checkpoint)[0]
+    assert set(space.branches) == {"audio", "text"}
+    assert not torch.allclose(space.embed(text=["a red boat"]), given.embed(text=["a red boat"]), atol=1e-4)
+    wrong = teminal.tiny().but(checkpoint=cfg.checkpoint)
+    with pytest.raises(UserError, match="has towers for audio, text, the column of sounds is speech"):
+        teminal.run(wrong, Run.of("teminal", wrong, root=tmp_path / "wrong"))

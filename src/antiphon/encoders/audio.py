@@ -7,13 +7,14 @@ Nothing is cropped at random, so the same recording always gives the same vector
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, ClapAudioModel
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, ClapAudioModel, ClapAudioModelWithProjection
 
 from antiphon.decode import decode_audio
 from antiphon.encoders import Encoder
@@ -33,28 +34,36 @@ class WindowedAudio(Encoder):
 
     Args:
         name: a hub id or a local folder of a CLAP or an AST model.
+        projected: CLAP's: the window's vector in the space that it shares with texts, not yet of unit length.
+
+    Raises:
+        WrongValue: another kind of model.
     """
 
     signal = "audio"
 
-    def __init__(self, name: str | Path) -> None:
+    def __init__(self, name: str | Path, *, projected: bool = False) -> None:
         super().__init__()
         self.extractor = AutoFeatureExtractor.from_pretrained(name)
         kind = AutoConfig.from_pretrained(name).model_type
         family = ClapAudioModel if kind == "clap_audio_model" else AutoModel  # the tower alone, as `save` writes it
+        family = ClapAudioModelWithProjection if projected and kind.startswith("clap") else family
         model = family.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
-        self.model = getattr(model, "audio_model", model)
+        self.model = model if projected else getattr(model, "audio_model", model)
         for part, value in self.model.named_parameters():
             if "fusion_model" in part or "mel_conv2d" in part:
                 value.requires_grad_(False)
         self.is_clap = self.model.config.model_type.startswith("clap")
         if not self.is_clap and self.model.config.model_type != "audio-spectrogram-transformer":
             raise WrongValue(f"{name} is a {self.model.config.model_type} model: wanted CLAP or AST")
-        self.width = int(self.model.config.hidden_size)
+        if projected and not self.is_clap:
+            raise WrongValue(f"{name} is a {self.model.config.model_type} model: only CLAP's vectors are projected")
+        self.projected = projected
+        self.width = int(self.model.config.projection_dim if projected else self.model.config.hidden_size)
         self.rate = int(self.extractor.sampling_rate)
         frames = self.extractor.nb_max_samples if self.is_clap else self.extractor.max_length * self.rate // 100
         self.window = int(frames)
-        self.settings: dict[str, Any] = {}
+        self.settings: dict[str, Any] = {"projected": projected}
 
     def train(self, mode: bool = True) -> WindowedAudio:
         """Training mode, of all but the batch norm."""
@@ -81,7 +90,8 @@ class WindowedAudio(Encoder):
         flat = batch.values.flatten(0, 1)
         if self.is_clap:
             longer = torch.zeros(len(flat), 1, dtype=torch.bool, device=flat.device)
-            pooled = self.model(input_features=flat, is_longer=longer).pooler_output
+            out = self.model(input_features=flat, is_longer=longer)
+            pooled = out.audio_embeds if self.projected else out.pooler_output
         else:
             pooled = self.model(input_values=flat).pooler_output
         tokens = torch.unflatten(pooled, 0, (-1, count))
@@ -89,14 +99,15 @@ class WindowedAudio(Encoder):
         return Encoded(tokens, mask, masked_mean(tokens, mask))
 
     def save(self, folder: Path) -> None:
-        """A `transformers` folder."""
+        """A `transformers` folder, and `encoder.json`."""
         self.model.save_pretrained(folder)
         self.extractor.save_pretrained(folder)
+        (folder / "encoder.json").write_text(json.dumps(self.settings), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> WindowedAudio:
         """Read what `save` wrote."""
-        return cls(folder)
+        return cls(folder, **json.loads((folder / "encoder.json").read_text(encoding="utf-8")))
 
     def _windows(self, wave: Tensor) -> list[Tensor]:
         if len(wave) < self.window:

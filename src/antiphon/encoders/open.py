@@ -18,6 +18,7 @@ from torch import Tensor
 from antiphon.encoders import Encoder
 from antiphon.encoders.audio import WindowedAudio
 from antiphon.encoders.blocks import SIZES
+from antiphon.encoders.causal import CausalText, CausalTop
 from antiphon.encoders.features import Features
 from antiphon.encoders.heads import unit
 from antiphon.encoders.image import EfficientNetLite, ScratchImage, TransformersImage
@@ -36,7 +37,7 @@ KINDS: dict[str, type[Encoder]] = {
     for kind in (
         TransformersText, ByteText, SpelledText, WhisperSpeech, WaveSpeech, MelSpeech, WindowedAudio,
         EfficientNetLite, TransformersImage, ScratchImage, Features, MelChunks, Recurrent,
-        WordCnn, Parts, Ordered, Frames, Patches, VideoTower,
+        WordCnn, Parts, Ordered, Frames, Patches, VideoTower, CausalText, CausalTop,
     )
 }  # fmt: skip
 

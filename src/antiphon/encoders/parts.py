@@ -16,13 +16,13 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from antiphon.decode import clean_text
 from antiphon.encoders import Encoder
 from antiphon.encoders.blocks import positions
+from antiphon.encoders.frozen import OverFrozen
 from antiphon.encoders.heads import Standard
 from antiphon.encoders.logmel import RATE
 from antiphon.encoders.pooling import last_token, masked_mean
@@ -137,14 +137,14 @@ def _items(batch: Padded) -> Iterator[Tensor]:
         yield values[:length]
 
 
-class Ordered(Encoder):
+class Ordered(OverFrozen):
     """Frozen parts, each through a hidden layer, with its place in the order; then attention blocks where asked.
 
     Without blocks a part's vector is the sum of what it is and where it stands, so that the mean of all does not
     depend on their order.
 
     Args:
-        inner: gives the parts. In a learner `Features` stands here, and what made them in the saved space (`over`).
+        inner: gives the parts.
         width: D.
         hidden: width of the hidden layer.
         blocks: attention blocks among the parts.
@@ -152,8 +152,6 @@ class Ordered(Encoder):
             under causal attention (GPT-2's way).
         dropout: on a part's vector and on the hidden layer.
     """
-
-    inner: Encoder
 
     def __init__(
         self,
@@ -165,15 +163,13 @@ class Ordered(Encoder):
         pooling: Literal["mean", "first", "last"] = "mean",
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
         if width % 8:
             raise WrongValue(f"width={width}: wanted a multiple of 8")
         if (pooling == "mean") != (blocks == 0):
             raise WrongValue(f"pooling={pooling} with blocks={blocks}: the mean goes without blocks, others with them")
-        self.settings: dict[str, Any] = {"width": width, "hidden": hidden, "blocks": blocks, "pooling": pooling}
-        self.settings["dropout"] = dropout
-        self.signal, self.width, self.pooling = inner.signal, width, pooling
-        self.inner = inner.requires_grad_(False)
+        settings = {"width": width, "hidden": hidden, "blocks": blocks, "pooling": pooling, "dropout": dropout}
+        super().__init__(inner, width, settings)
+        self.pooling = pooling
         self.norm = Standard(inner.width)
         self.entry = nn.Sequential(
             nn.Dropout(dropout),
@@ -187,20 +183,8 @@ class Ordered(Encoder):
         self.exit = nn.LayerNorm(width) if blocks else nn.Identity()
         self.whole = nn.Parameter(torch.randn(width) / width**0.5) if pooling == "first" else None
 
-    def train(self, mode: bool = True) -> Ordered:
-        """Training mode, of all but the frozen encoder."""
-        super().train(mode)
-        self.inner.eval()
-        return self
-
-    def collate(self, items: Sequence[Any]) -> Padded:
-        """As the inner encoder does."""
-        return self.inner.collate(items)
-
-    def forward(self, batch: Padded) -> Encoded:
+    def encode(self, inner: Encoded) -> Encoded:
         """A vector for each part, and one for the whole."""
-        with torch.no_grad():
-            inner: Encoded = self.inner(batch)
         mask_BT, count = inner.mask, inner.mask.shape[1]
         entered_BTD: Tensor = self.entry(self.norm(inner.tokens.flatten(0, 1))).reshape(*mask_BT.shape, -1)
         tokens_BTD = entered_BTD + self.place(positions(count, self.width).to(entered_BTD))
@@ -222,43 +206,6 @@ class Ordered(Encoder):
         """Measure mean and deviation of the parts of training items (never of dev or test)."""
         inner = self.inner(self.inner.collate(items))
         self.norm.measure(inner.tokens[inner.mask])
-
-    def over(self, inner: Encoder) -> Ordered:
-        """The same weights over another inner encoder: over the one whose parts `Features` handed on.
-
-        Raises:
-            WrongValue: its width is another.
-        """
-        if inner.width != self.inner.width:
-            raise WrongValue(f"the inner encoder puts out width {inner.width}, wanted {self.inner.width}")
-        other = Ordered(inner, **self.settings).to(self.place.weight.device)
-        other._take(self._own())
-        return other
-
-    def save(self, folder: Path) -> None:
-        """Weights and settings, and the inner encoder in a folder of its own."""
-        from antiphon.encoders.open import save_encoder
-
-        save_encoder(self.inner, folder / "inner")
-        save_file(self._own(), folder / "model.safetensors")
-        (folder / "encoder.json").write_text(json.dumps(self.settings), encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path) -> Ordered:
-        """Read what `save` wrote."""
-        from antiphon.encoders.open import load_encoder
-
-        kept = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
-        encoder = cls(load_encoder(folder / "inner"), **kept)
-        encoder._take(load_file(folder / "model.safetensors"))
-        return encoder
-
-    def _own(self) -> dict[str, Tensor]:
-        return {name: value for name, value in self.state_dict().items() if not name.startswith("inner.")}
-
-    def _take(self, own: dict[str, Tensor]) -> None:
-        inner = {f"inner.{name}": value for name, value in self.inner.state_dict().items()}
-        self.load_state_dict(own | inner)
 
 
 class _Block(nn.Module):

@@ -1,4 +1,4 @@
-"""Pretrained models of two signals as a `Space`: CLIP and X-CLIP checkpoints of `transformers`, by hub id or folder."""
+"""Pretrained models of two signals: CLIP, CLAP and X-CLIP checkpoints of `transformers`, by hub id or folder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoImageProcessor, CLIPModel, XCLIPModel
+from torch import Tensor
+from transformers import AutoConfig, AutoImageProcessor, ClapModel, CLIPModel, XCLIPModel
 
+from antiphon.encoders.audio import WindowedAudio
 from antiphon.encoders.crossframe import Prompts
 from antiphon.encoders.heads import Head, HeadConfig
 from antiphon.encoders.image import TransformersImage
@@ -38,10 +39,32 @@ def clip_space(name: str | Path) -> tuple[Space, float]:
     model = CLIPModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
     image, text = TransformersImage(name), TransformersText(name)
     branches = {
-        "image": Branch(image, _head(model.visual_projection, "encoder")),
-        "text": Branch(text, _head(model.text_projection, "last")),
+        "image": Branch(image, _head(model.visual_projection.weight, "encoder")),
+        "text": Branch(text, _head(model.text_projection.weight, "last")),
     }
     return Space(branches, card=f"The towers of the CLIP checkpoint {name}."), math.exp(-model.logit_scale.item())
+
+
+def clap_space(name: str | Path) -> tuple[Space, float]:
+    """A CLAP checkpoint's two towers and projections as a space (branches `audio`, `text`), and its temperature.
+
+    A recording of one window has CLAP's own vector, `get_audio_features` made unit; a longer one the mean of its
+    windows'. The temperature is that of sounds against texts.
+
+    Args:
+        name: a hub id ("laion/clap-htsat-unfused") or a folder, with safetensors weights.
+
+    Raises:
+        WrongValue: another kind of model.
+        OSError: nothing of this name here or on the hub (from `transformers`).
+    """
+    kind = AutoConfig.from_pretrained(name).model_type
+    if kind != "clap":
+        raise WrongValue(f"{name} holds a {kind}: wanted a CLAP checkpoint")
+    towers = (WindowedAudio(name, projected=True), TransformersText(name, projected=True))
+    branches = {tower.signal: Branch(tower, _head(torch.eye(tower.width), "encoder")) for tower in towers}
+    scale = ClapModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32).logit_scale_a.item()
+    return Space(branches, card=f"The towers of the CLAP checkpoint {name}."), math.exp(-scale)
 
 
 @dataclass(frozen=True)
@@ -94,7 +117,7 @@ def video_model(name: str | Path, *, frames: int = 8) -> VideoModel:
             heads=config.prompt_num_attention_heads, activation=config.prompt_hidden_act, epsilon=seen.layer_norm_eps,
         )  # fmt: skip
         prompts.load_state_dict(_renamed(weights, _PROMPTS))
-    text = Branch(TransformersText(name), _head(model.text_projection, "last"))
+    text = Branch(TransformersText(name), _head(model.text_projection.weight, "last"))
     return VideoModel(tower, text, prompts, math.exp(-model.logit_scale.item()))
 
 
@@ -130,10 +153,11 @@ def _renamed(weights: dict[str, Tensor], names: dict[str, str]) -> dict[str, Ten
     return found
 
 
-def _head(projection: nn.Linear, pooling: str) -> Head:
-    out, width = projection.weight.shape
+def _head(weight_ED: Tensor, pooling: str) -> Head:
+    """A head that is this linear map alone."""
+    out, width = weight_ED.shape
     head = Head(width, out, HeadConfig.model_validate({"pooling": pooling, "norm": "none"}))
     with torch.no_grad():
-        head.linear.weight.copy_(projection.weight)
+        head.linear.weight.copy_(weight_ED)
         head.linear.bias.zero_()
     return head

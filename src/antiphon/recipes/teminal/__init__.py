@@ -15,7 +15,7 @@ are unverified. With `alpha_same`, `alpha_cross`, `beta` and `gamma` at 0, B is 
 differs: captions of one meaning in a batch are positives of each other; there are few kinds, so such are frequent.
 differs: an alpha of 0 leaves the terms out, where the source adds log(1e-8), and its weights begin half a batch early.
 differs: a quarter of the rows of B also bring a single event, against forgetting.
-differs: the start is trained here, small, on the same clips; the paper post-trains a CLAP model.
+differs: the claims' start is trained here, small, on the same clips; the paper post-trains a CLAP model (`checkpoint`).
 differs: the towers are GRUs, over log-mel statistics and over the tokens of a frozen text model.
 """
 
@@ -34,18 +34,17 @@ from antiphon.config import Config as Settings
 from antiphon.data.collate import Collate
 from antiphon.data.pairs import Pairs, expand, signal_of, splits
 from antiphon.encoders import Encoder
-from antiphon.encoders.features import Features
-from antiphon.encoders.heads import Head, HeadConfig
 from antiphon.encoders.sequence import MelChunks, Recurrent
-from antiphon.encoders.space import Branch, Space, branches_of
+from antiphon.encoders.space import Space, branches_of
 from antiphon.encoders.towers import Tower
 from antiphon.errors import UserError
 from antiphon.evaluation.claims import Arm, Claim, Paper
 from antiphon.evaluation.report.figures import histogram
-from antiphon.evaluation.zste import Embed, EmbedSound, order_margins, zste
+from antiphon.evaluation.zste import order_margins, zste
 from antiphon.objectives.contrast import Scale, contrast, symmetric_contrast
 from antiphon.objectives.targets import normalise_rows, same_label
 from antiphon.recipes.teminal.rows import CAPTIONS, DOUBLE, clips_of, embedding, held_out, made_rows
+from antiphon.recipes.teminal.start import Start, checkpoint, grown
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
@@ -67,6 +66,8 @@ class Config(Settings):
     """The column that says what a clip is: captions are made of it."""
     text: Tower = Tower(encoder="all-MiniLM-L6-v2")
     """Frozen; read token by token, for a sentence's own vector forgets which kind comes first."""
+    checkpoint: str | None = None
+    """A CLAP checkpoint, by hub id or folder, whose two towers are post-trained; None trains a start here."""
     stages: Literal["none", "singles", "a", "b", "ab", "joint"] = "ab"
     """What follows the start: `singles` goes on with the start's own loss, `joint` takes A's and B's in every step."""
     alpha_same: NonNegativeFloat = 1.0  # 1 in the source's code, as alpha_cross and beta
@@ -98,22 +99,15 @@ class TeminAL(ContrastiveLearner):
     Args:
         cfg: as above.
         sound: the sound branch's name.
-        inputs: by signal, the frozen encoders that the GRUs stand on, or `Features` in their place.
+        start: what is trained.
     """
 
-    def __init__(self, cfg: Config, sound: str, inputs: dict[str, Encoder]) -> None:
+    def __init__(self, cfg: Config, sound: str, start: Start) -> None:
         super().__init__()
         self.cfg, self.sound = cfg, sound
         self.stage: Literal["singles", "a", "b", "joint"] = "singles"
-        self.gru = {
-            name: Recurrent(inner, cfg.inner, pooling="max" if name == "text" else "mean")
-            for name, inner in inputs.items()
-        }
-        head = HeadConfig(norm="none")
-        self.branches = nn.ModuleDict(
-            {name: Branch(one, Head(cfg.inner, cfg.width, head)) for name, one in self.gru.items()}
-        )
-        self.scale = Scale(cfg.temperature)
+        self.branches = nn.ModuleDict(start.branches)
+        self.scale = Scale(start.temperature)
 
     def embed(self, batch: Batch) -> Views:
         """Unit views of every recording and caption, and what the captions are numbered by."""
@@ -216,32 +210,39 @@ def run(cfg: Config, run: Run) -> Measures:
         )
     sound = signal_of(heard[0])
     clips = {split: clips_of(rows, heard[0], cfg.classes, run) for split, rows in data.items()}
-    towers = {sound: MelChunks(cfg.chunk, signal=sound), "text": cfg.text.open("text")}
+    start = _begun(cfg, sound)
+    learner = TeminAL(cfg, sound, start)
     unseen = held_out(clips["train"][1], cfg.held_out, run.seed)
     rows = made_rows(
-        *clips["train"], unseen, count=cfg.made, seconds=cfg.seconds, sound=towers[sound], text=towers["text"],
-        seed=run.seed,
+        *clips["train"], unseen, count=cfg.made, seconds=cfg.seconds, sound=start.encode[sound],
+        text=start.encode["text"], seed=run.seed,
     )  # fmt: skip
-    inputs: dict[str, Encoder] = {name: Features(one.width, signal=name) for name, one in towers.items()}
-    learner = TeminAL(cfg, sound, inputs)
-    learner.gru[sound].prepare([row[name] for row in rows for name in ("single", *DOUBLE)])
-    learner.gru["text"].prepare([row[name] for row in rows for name in CAPTIONS])
-    branches = branches_of(learner.branches)
-    embed = {name: embedding(branch, towers[name]) for name, branch in branches.items()}
-    margins: dict[str, list[float]] = {}
+    for branch, names in ((start.branches[sound], ("single", *DOUBLE)), (start.branches["text"], CAPTIONS)):
+        if isinstance(branch.encoder, Recurrent):
+            branch.encoder.prepare([row[name] for row in rows for name in names])
+    embed = {name: embedding(branch, start.encode[name]) for name, branch in start.branches.items()}
+    encoders = {name: branch.encoder for name, branch in start.branches.items()}
+
+    def margins(when: str) -> dict[str, list[float]]:
+        ahead, back = order_margins(
+            embed[sound], embed["text"], *clips["test"], pairs=cfg.asked, seconds=cfg.seconds, seed=run.seed
+        )
+        return {f"a then b, {when}": ahead, f"b then a, {when}": back}
+
+    if cfg.checkpoint is None:
+        fit(learner, rows, cfg.start, _shared(cfg, run), collate=_collate("singles", encoders, sound, run.seed))
+    seen = margins("start")
     for stage, train, stage_run in _plan(cfg, run):
         learner.stage = stage
-        fit(learner, rows, train, stage_run, collate=_collate(stage, inputs[sound], inputs["text"], run.seed))
-        if not margins:
-            margins |= _margins(cfg, embed[sound], embed["text"], clips["test"], run.seed, "start")
-    margins |= _margins(cfg, embed[sound], embed["text"], clips["test"], run.seed, cfg.stages)
-    whole = {name: Branch(learner.gru[name].over(towers[name]), branch.head) for name, branch in branches.items()}
-    Space(whole).eval().save(run.folder / "space")
+        fit(learner, rows, train, stage_run, collate=_collate(stage, encoders, sound, run.seed))
+    Space(start.whole()).eval().save(run.folder / "space")
     measures: Measures = {"seconds/total": time.perf_counter() - started}
     caption = (
         "Test recordings of two events: how much nearer to the sentence in one order than in the other, in cosine."
     )
-    run.picture("order", histogram(margins, x='cosine to "a before b", less that to "b before a"'), caption)
+    run.picture(
+        "order", histogram(seen | margins(cfg.stages), x='cosine to "a before b", less that to "b before a"'), caption
+    )
     for split in ("dev", "test"):
         found = zste(
             embed[sound], embed["text"], *clips[split], pairs=cfg.asked, seconds=cfg.seconds, seed=run.seed,
@@ -251,18 +252,26 @@ def run(cfg: Config, run: Run) -> Measures:
     return run.finish(measures)
 
 
-def _margins(
-    cfg: Config, sound: EmbedSound, text: Embed, clips: tuple[list[Tensor], list[str]], seed: int, when: str
-) -> dict[str, list[float]]:
-    ahead, back = order_margins(sound, text, *clips, pairs=cfg.asked, seconds=cfg.seconds, seed=seed)
-    return {f"a then b, {when}": ahead, f"b then a, {when}": back}
+def _begun(cfg: Config, sound: str) -> Start:
+    """The checkpoint, or towers that are to be trained first."""
+    if cfg.checkpoint is None:
+        towers = {sound: MelChunks(cfg.chunk, signal=sound), "text": cfg.text.open("text")}
+        return grown(towers, inner=cfg.inner, width=cfg.width, temperature=cfg.temperature)
+    start = checkpoint(cfg.checkpoint)
+    if sound not in start.branches:
+        raise UserError(f"{cfg.checkpoint} has towers for {', '.join(start.branches)}, the column of sounds is {sound}")
+    return start
+
+
+def _shared(cfg: Config, run: Run) -> Run:
+    """The run of the start, which arms share: only what it depends on is in its name."""
+    same = ("data", "classes", "text", "held_out", "made", "seconds", "chunk", "inner", "width", "temperature", "start")
+    start = Config(**{name: getattr(cfg, name) for name in same})
+    return Run.of("teminal_start", start, seed=run.seed, root=run.folder.parent)
 
 
 def _plan(cfg: Config, run: Run) -> Iterator[tuple[Any, Train, Run]]:
-    """Stages in order. What comes before the last has a run of its own; arms share the start's."""
-    same = ("data", "classes", "text", "held_out", "made", "seconds", "chunk", "inner", "width", "temperature", "start")
-    start = Config(**{name: getattr(cfg, name) for name in same})
-    yield "singles", cfg.start, Run.of("teminal_start", start, seed=run.seed, root=run.folder.parent)
+    """Stages behind the start, in order. What comes before the last has a run of its own."""
     if cfg.stages == "ab":
         first = max(1, cfg.train.steps // 3)
         yield "a", cfg.train.but(steps=first), Run.of("teminal_a", cfg, seed=run.seed, root=run.folder.parent)
@@ -271,9 +280,10 @@ def _plan(cfg: Config, run: Run) -> Iterator[tuple[Any, Train, Run]]:
         yield cfg.stages, cfg.train, run
 
 
-def _collate(stage: str, sound: Encoder, text: Encoder, seed: int) -> Collate:
+def _collate(stage: str, encoders: dict[str, Encoder], heard: str, seed: int) -> Collate:
     """What the stage looks at; of two wordings of a caption a row gives one by chance, anew each epoch."""
     names = {"singles": (), "a": ("dual",), "b": DOUBLE, "joint": ("dual", *DOUBLE)}[stage]
+    sound, text = encoders[heard], encoders["text"]
     columns = {"single": sound, "single_text": text}
     of: dict[str, str | tuple[str, ...]] = {"single_text": "text_single"}
     if stage == "b":
@@ -319,8 +329,9 @@ def laptop() -> Config:
 
 
 def paper() -> Config:
-    """As near as it is known: ESC-50 clips, rates and batch of the loss's source; unverified, and not run here."""
+    """As near as it is known: CLAP, ESC-50, rates and batch of the loss's source; unverified, and not run here."""
     return Config(
+        checkpoint="laion/clap-htsat-unfused",
         data=Pairs(source="folder", columns=("audio",), split_by="fold", options={"folder": "ESC-50/meta/esc50.csv"}),
         classes="category",
         made=100_000,

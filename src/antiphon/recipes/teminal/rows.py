@@ -1,4 +1,4 @@
-"""What TeminAL trains on: recordings of one event and of two, made from single clips, with captions, all encoded.
+"""What TeminAL trains on: recordings of one event and of two, made from single clips, with captions.
 
 The recordings are made as ZSTE's are (`evaluation/zste.py`), of other clips.
 """
@@ -21,6 +21,9 @@ from antiphon.encoders.space import Branch
 from antiphon.encoders.waves import trim_silence
 from antiphon.evaluation.zste import RATE, after, at_once, before, draw_pairs, during, in_turn, stretch
 from antiphon.runs import Run
+
+Encode = Callable[[Sequence[Any]], Sequence[Any]]
+"""What stands in rows in the place of items."""
 
 DOUBLE = ("forward", "reverse", "overlay")
 """The recordings of two events."""
@@ -66,10 +69,10 @@ def made_rows(
     *,
     count: int,
     seconds: float,
-    sound: Encoder,
-    text: Encoder,
+    sound: Encode,
+    text: Encode,
     seed: int,
-) -> list[dict[str, Any]]:
+) -> Sequence[dict[str, Any]]:
     """Rows of two clips of two kinds: alone, in turn both ways and at once, and what is said of them.
 
     Args:
@@ -78,8 +81,8 @@ def made_rows(
         unseen: pairs of kinds that are not joined.
         count: how many rows.
         seconds: of each event in a recording of two.
-        sound: frozen; gives the tokens of recordings.
-        text: frozen; gives the tokens of captions.
+        sound: what stands in a row in the place of a recording.
+        text: the same for captions.
         seed: of the pairs, and of where in a clip a recording begins.
     """
     names = sorted(set(kinds))
@@ -88,39 +91,53 @@ def made_rows(
     columns = _recordings([(clips[i], clips[j]) for i, j in pairs], round(seconds * RATE), sound, seed)
     said = {name: [say(kinds[i], kinds[j]) for i, j in pairs] for name, say in CAPTIONS.items()}
     texts = sorted({one for column in said.values() for one in column})
-    tokens = dict(zip(texts, encode_once(text, texts, _cache()), strict=True))
-    rows: list[dict[str, Any]] = []
-    for at, (i, j) in enumerate(pairs):
-        row: dict[str, Any] = {"id": f"{at:06d}", "first": names.index(kinds[i]), "second": names.index(kinds[j])}
-        row |= {name: column[at] for name, column in columns.items()}
-        row |= {name: tokens[column[at]] for name, column in said.items()}
+    read = dict(zip(texts, text(texts), strict=True))
+
+    def row(at: int) -> dict[str, Any]:
+        first, second = (names.index(kinds[side]) for side in pairs[at])
+        found: dict[str, Any] = {"id": f"{at:06d}", "first": first, "second": second, "at_once": at % 2}
+        found |= {name: column[at] for name, column in columns.items()}
+        found |= {name: read[column[at]] for name, column in said.items()}
         kind = "overlay" if at % 2 else "forward"
-        row |= {"at_once": at % 2, "dual": row[kind], "text_dual": row[f"text_{kind}"]}
-        row |= {"text_dual_2": row[f"text_{kind}_2"], "sometimes": row["single"] if at % 4 == 0 else None}
-        rows.append(row)
-    return rows
+        found |= {"dual": found[kind], "text_dual": found[f"text_{kind}"], "text_dual_2": found[f"text_{kind}_2"]}
+        return found | {"sometimes": found["single"] if at % 4 == 0 else None}
+
+    return _Made(len(pairs), row)
 
 
-def embedding(branch: Branch, tower: Encoder) -> Callable[[list[Any]], Tensor]:
-    """Items to vectors, the frozen encoder's part of it from the cache."""
+def embedding(branch: Branch, encode: Encode) -> Callable[[list[Any]], Tensor]:
+    """Items to vectors."""
 
     @torch.inference_mode()
     def embed(items: list[Any]) -> Tensor:
         branch.eval()
-        tokens = encode_once(tower, items, _cache())
+        found = encode(items)
         device = next(branch.head.parameters()).device
-        parts = [
-            branch(branch.encoder.collate(tokens[at : at + 256]).to(device)).cpu() for at in range(0, len(tokens), 256)
-        ]
-        return torch.cat(parts)
+        parts = [range(at, min(at + 256, len(found))) for at in range(0, len(found), 256)]
+        return torch.cat(
+            [branch(branch.encoder.collate([found[at] for at in part]).to(device)).cpu() for part in parts]
+        )
 
     return embed
 
 
-def _recordings(
-    pairs: list[tuple[Tensor, Tensor]], samples: int, sound: Encoder, seed: int
-) -> dict[str, list[Tensor | None]]:
-    """Tokens of every recording of every pair; all last twice `samples`."""
+def from_cache(tower: Encoder) -> Encode:
+    """A frozen encoder's tokens, from the cache where they are there."""
+    return lambda items: encode_once(tower, items, FeatureCache(cache_folder() / "features"))
+
+
+def as_they_are(items: Sequence[Any]) -> Sequence[Any]:
+    """Texts, and waveforms with their rate; made when they are asked for."""
+
+    def item(at: int) -> Any:
+        one = items[at]
+        return {"array": one, "sampling_rate": RATE} if isinstance(one, Tensor) else one
+
+    return _Made(len(items), item)
+
+
+def _recordings(pairs: list[tuple[Tensor, Tensor]], samples: int, sound: Encode, seed: int) -> dict[str, Sequence[Any]]:
+    """Every recording of every pair; all last twice `samples`."""
     starts = torch.rand(len(pairs), 2, generator=torch.Generator().manual_seed(seed)).tolist()
 
     def part(at: int, side: int, length: int) -> Tensor:
@@ -132,17 +149,13 @@ def _recordings(
         "reverse": lambda at: in_turn(part(at, 1, samples), part(at, 0, samples)),
         "overlay": lambda at: at_once(part(at, 0, 2 * samples), part(at, 1, 2 * samples)),
     }
-    return {name: encode_once(sound, _Made(len(pairs), make), _cache()) for name, make in made.items()}
+    return {name: sound(_Made(len(pairs), make)) for name, make in made.items()}
 
 
-def _cache() -> FeatureCache:
-    return FeatureCache(cache_folder() / "features")
+class _Made(Sequence[Any]):
+    """What is made when it is asked for: all recordings at once would fill the memory."""
 
-
-class _Made(Sequence[Tensor]):
-    """Recordings that are made when they are asked for: all at once they would fill the memory."""
-
-    def __init__(self, size: int, make: Callable[[int], Tensor]) -> None:
+    def __init__(self, size: int, make: Callable[[int], Any]) -> None:
         self.size, self.make = size, make
 
     def __len__(self) -> int:
