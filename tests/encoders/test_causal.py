@@ -116,5 +116,5 @@ def test_errors(model, tokenizer, tmp_path):
         encoder.ids("")
     with pytest.warns(InputCut, match="cut from 11 to 4 tokens"):
         assert encoder.collate(["a dog runs"]).lengths.tolist() == [4]
-    with pytest.raises(WrongValue, match="puts out width 48, wanted 7"):
+    with pytest.raises(WrongValue, match="puts out width 7, wanted 48"):
         CausalTop.of(model, Features(48, signal="text"), 1).over(Features(7, signal="text"))

@@ -114,7 +114,7 @@ class CausalTop(OverFrozen):
 
     Args:
         inner: `CausalText`, whose states the layers read.
-        decoder: `to_dict()` of the configuration of these layers.
+        decoder: `to_diff_dict()` of the configuration of these layers.
         normed: whether the model's last norm follows.
         pooling: as `CausalText`.
         dropout: on the states that are read, and on attention.
@@ -162,7 +162,7 @@ class CausalTop(OverFrozen):
         """
         whole = _layers_of(_decoder(model), first, last, words=False)
         normed = not isinstance(whole.norm, nn.Identity)
-        top = cls(inner, whole.config.to_dict(), normed=normed, pooling=pooling, dropout=dropout)
+        top = cls(inner, whole.config.to_diff_dict(), normed=normed, pooling=pooling, dropout=dropout)
         top.decoder.load_state_dict(whole.state_dict())
         if rank is not None:
             top.settings |= {"rank": rank, "alpha": alpha}
