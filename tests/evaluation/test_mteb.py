@@ -97,6 +97,28 @@ def test_the_command(tmp_path, monkeypatch):
     assert 0 <= found["Tatoeba(deu-eng)"] <= 100
 
 
+@pytest.mark.parametrize(
+    ("task", "name"), [("Banking77Classification", "banking77"), ("CLINC150Classification", "clinc150")]
+)
+def test_intents_of_local_files(task, name, tmp_path, monkeypatch):
+    """A space that hears one word of each intent has them all right; one that hears nothing has its share."""
+    (tmp_path / "dialog").mkdir()
+    monkeypatch.setenv("ANTIPHON_DATA", str(tmp_path))
+    for split, count in (("train", 10), ("test", 4)):
+        lines = [f"{kind}\tplease tell me of {kind} {number}" for kind in "zab" for number in range(count)]
+        (tmp_path / f"dialog/{name}.{split}.tsv").write_text("\n".join(["intent\ttext", *lines, ""]))
+    (one,) = tasks_of([task])
+    assert one.dataset["test"]["label"] == [2] * 4 + [0] * 4 + [1] * 4
+    space = bare_space("scratch-tiny-words")
+    assert scores(MtebModel(space), [task])[task] == 100.0
+
+
+def test_clinc150_is_never_taken_from_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("ANTIPHON_DATA", str(tmp_path))
+    with pytest.raises(UserError, match=r"CLINC150Classification wants ANTIPHON_DATA with dialog/clinc150\.train\.tsv"):
+        tasks_of(["CLINC150Classification"])
+
+
 def test_without_a_task_it_says_what_to_give():
     done = CliRunner().invoke(app, ["eval", "runs/demo/space"])
     assert isinstance(done.exception, UserError)

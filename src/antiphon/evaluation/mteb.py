@@ -156,11 +156,17 @@ LOCAL_STS = {
 """Tasks whose rows the source `sts` holds whole, where `ANTIPHON_DATA` has them."""
 
 
+LOCAL_INTENTS = {"Banking77Classification": "banking77", "CLINC150Classification": "clinc150"}
+"""Tasks whose rows the source `intents` holds; mteb itself has none of CLINC150, which is measured as Banking77 is, on
+its test rows, or on its validation rows where those are not there."""
+
+
 def tasks_of(names: Sequence[str]) -> list[Any]:
-    """The tasks of these names, in their order; those of `LOCAL_STS` and Tatoeba on local rows where they are there.
+    """The tasks of these names, in their order; with rows of `ANTIPHON_DATA` where it holds them.
 
     Args:
-        names: as mteb calls its tasks; `Tatoeba(deu-eng)` is one pair of languages of a task of many.
+        names: as mteb calls its tasks, and those of `LOCAL_INTENTS`; `Tatoeba(deu-eng)` is one pair of languages of a
+            task of many.
 
     Raises:
         UserError: no task of a name.
@@ -172,12 +178,14 @@ def tasks_of(names: Sequence[str]) -> list[Any]:
         plain, _, subset = name.partition("(")
         subsets = [subset.removesuffix(")")] if subset else None
         try:
-            task = mteb.get_task(plain, hf_subsets=subsets)
+            task = _clinc150() if plain == "CLINC150Classification" else mteb.get_task(plain, hf_subsets=subsets)
         except KeyError:
             raise UserError(
                 f"mteb has no task {plain!r}: python -c 'import mteb; print(*mteb.get_tasks())' lists them"
             ) from None
         rows = _local(plain, subsets)
+        if rows is None and plain == "CLINC150Classification":
+            raise UserError("CLINC150Classification wants ANTIPHON_DATA with dialog/clinc150.train.tsv and .test.tsv")
         if rows is not None:
             task.dataset, task.data_loaded = rows, True
         found.append(task)
@@ -197,10 +205,50 @@ def _local(name: str, subsets: list[str] | None) -> dict[str, Any] | None:
         rows = sources.load("sts", task=task, split=split)
         columns = {"sentence1": rows["text_1"], "sentence2": rows["text_2"], "score": rows["score"]}
         return {"test": Dataset.from_dict({key: list(column) for key, column in columns.items()})}
+    if name in LOCAL_INTENTS:
+        return _intents(LOCAL_INTENTS[name])
     languages = [subset.removesuffix("-eng") for subset in subsets or ()]
     if name == "Tatoeba" and languages and all(_there("tatoeba", f"{code}-eng.tsv") for code in languages):
         return {f"{code}-eng": {"test": _translated(code)} for code in languages}
     return None
+
+
+def _intents(name: str) -> dict[str, Any] | None:
+    """Rows of training and of the split that is asked about; labels are numbers in the order of the intents' names."""
+    split = next((one for one in ("test", "val") if _there("dialog", f"{name}.{one}.tsv")), None)
+    if split is None or not _there("dialog", f"{name}.train.tsv") or (name, split) == ("banking77", "val"):
+        return None
+    parts = {"train": "train", "test": split}
+    rows = {part: sources.load("intents", sets=[name], split=file) for part, file in parts.items()}
+    places = {intent: place for place, intent in enumerate(sorted(set(rows["train"]["intent"])))}
+    return {
+        part: Dataset.from_dict({"text": list(one["text"]), "label": [places[intent] for intent in one["intent"]]})
+        for part, one in rows.items()
+    }
+
+
+def _clinc150() -> Any:
+    """CLINC150 as a task of mteb: its 150 intents, without what is out of scope."""
+    from mteb.abstasks import AbsTaskClassification
+    from mteb.abstasks.task_metadata import TaskMetadata
+
+    class CLINC150Classification(AbsTaskClassification):
+        metadata = TaskMetadata(
+            name="CLINC150Classification",
+            description="Utterances to an assistant, labelled by 150 intents.",
+            reference="https://aclanthology.org/D19-1131",
+            dataset={"path": "clinc/clinc_oos", "revision": "local"},
+            type="Classification",
+            category="t2c",
+            modalities=["text"],
+            eval_splits=["test"],
+            eval_langs=["eng-Latn"],
+            main_score="accuracy",
+        )
+        samples_per_label = 8
+        n_experiments = 10
+
+    return CLINC150Classification()
 
 
 def _there(folder: str, file: str) -> bool:
