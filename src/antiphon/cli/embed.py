@@ -11,12 +11,13 @@ from antiphon.errors import UserError
 ENDINGS = {
     "image": (".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg", ".bmp"),
     "speech": (".wav", ".flac", ".ogg", ".mp3", ".opus"),
+    "video": (".mp4", ".mkv", ".avi", ".mov", ".webm"),
 }
 
 
 def embed(
     inputs: list[Path] = typer.Argument(..., help="Files, folders, or .txt files with one text a line."),
-    signal: str = typer.Option(..., "--as", help="The branch to use: text, speech, image, audio."),
+    signal: str = typer.Option(..., "--as", help="The branch to use: text, speech, image, audio, video."),
     space: Path = typer.Option(Path("runs/demo/space"), help="A space's folder, or a hub id."),
     out: Path = typer.Option(Path("index"), help="The index folder to write."),
     batch_size: int = typer.Option(0, min=0, help="Most items encoded at once; 0 leaves it to their sizes."),
@@ -53,15 +54,25 @@ def embed(
 
 def _items(path: Path, signal: str) -> list[tuple[str, str | Path]]:
     """Row names and items: the lines of a text file, a file, or the files of a folder, sorted."""
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
     if signal == "text":
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder")
         files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
         lines = [(file, number, line) for file in files for number, line in enumerate(_lines(file), start=1)]
         return [(f"{file.name}:{number}", line) for file, number, line in lines if line.strip()]
+    return [(file.stem, file) for file in files_of(path, signal)]
+
+
+def files_of(path: Path, signal: str) -> list[Path]:
+    """A file, or those files of a folder, sorted, whose endings fit the signal.
+
+    Raises:
+        UserError: nothing there.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
     endings = ENDINGS.get("speech" if signal == "audio" else signal, ())
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in endings) if path.is_dir() else [path]
-    return [(file.stem, file) for file in files]
+    return sorted(file for file in path.rglob("*") if file.suffix.lower() in endings) if path.is_dir() else [path]
 
 
 def _lines(file: Path) -> list[str]:

@@ -42,6 +42,7 @@ class Captioner(nn.Module):
         hidden: width of the map's hidden layer.
         names: of events, for hard prompts.
         template: of a hard prompt; `{}` is for names joined by commas.
+        tags: how many names a hard prompt holds, where nothing else is asked; 0: no hard prompt.
     """
 
     name_vectors: Tensor
@@ -58,13 +59,15 @@ class Captioner(nn.Module):
         hidden: int = 256,
         names: Sequence[str] = (),
         template: str = "Sounds: {}.",
+        tags: int = 0,
     ) -> None:
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
         self.words = list(range(len(tokenizer))) if words is None else list(words)
         self.place = {word: at for at, word in enumerate(self.words)}
-        self.names, self.template, self.soft = list(names), template, soft
+        self.names, self.template, self.soft, self.tags = list(names), template, soft, tags
         self.settings = {"width": width, "soft": soft, "hidden": hidden, "names": self.names, "template": template}
+        self.settings["tags"] = tags
         inner = int(model.get_input_embeddings().weight.shape[1])
         self.mapper = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, soft * inner))
         self.norm = nn.LayerNorm(inner)
@@ -128,7 +131,7 @@ class Captioner(nn.Module):
         vectors: Float[Tensor, "b e"],
         decoding: Decoding | None = None,
         *,
-        tags: int = 0,
+        tags: int | None = None,
         generator: torch.Generator | None = None,
     ) -> list[str]:
         """A sentence for each vector.
@@ -136,11 +139,12 @@ class Captioner(nn.Module):
         Args:
             vectors: `(B, E)` of the space, of unit length.
             decoding: how; None is greedy.
-            tags: how many of the nearest names stand in the hard prompt.
+            tags: how many of the nearest names stand in the hard prompt; None: the captioner's own number.
             generator: for decoders that draw.
         """
         was_training = self.training
         self.eval()
+        tags = self.tags if tags is None else tags
         vectors = vectors.to(self.name_vectors.device)
         said = [[self.names[at] for at in row] for row in self.nearest(vectors, tags).tolist()] if tags else None
         end = self.place[self.tokenizer.eos_token_id]

@@ -247,7 +247,9 @@ def _captioner(cfg: Config, texts: list[str], branch: Branch, tower: Encoder) ->
         known = [*texts, *(f"Sounds: {name}, {name}." for name in NAMES)]
         words = sorted({word for text in known for word in tokens_of(tokenizer, text)} | {tokenizer.eos_token_id})
         small = cut(model, layers=cfg.layers, words=words)
-        captioner = Captioner(small, tokenizer, width=cfg.width, words=words, soft=cfg.soft, names=NAMES)
+        captioner = Captioner(
+            small, tokenizer, width=cfg.width, words=words, soft=cfg.soft, names=NAMES, tags=cfg.names
+        )
     captioner.name_vectors.copy_(vectors_of(branch, tower, list(NAMES), cfg.text.keep))
     return captioner
 
