@@ -100,3 +100,15 @@ def test_yaml_round_trip(tmp_path):
 
 def test_text_that_looks_like_a_number_stays_text():
     assert parse(Recipe(), ["train.note=nan"]).train.note == "nan"
+
+
+class WithPart(Config):
+    part: Train | None = None
+
+
+def test_a_sub_config_that_is_not_there_is_made(tmp_path):
+    """A file or a word gives its fields; what they leave out has its default."""
+    assert parse(WithPart(), ["part.steps=7"]).part == Train(steps=7)
+    (tmp_path / "one.yaml").write_text("part:\n  steps: 9\n")
+    assert parse(WithPart(), [], [tmp_path / "one.yaml"]).part == Train(steps=9)
+    assert parse(WithPart(part=Train(steps=3)), ["part=null"]).part is None

@@ -126,7 +126,9 @@ def _differs(default: dict[str, Any], key: str, value: Any) -> bool:
 def _put(tree: dict[str, Any], path: str, value: Any) -> None:
     *parents, last = path.split(".")
     for parent in parents:
-        child = tree.setdefault(parent, {})
+        child = tree.get(parent)
+        if child is None:  # a sub-config that is not there yet
+            child = tree[parent] = {}
         if not isinstance(child, dict):
             raise ConfigError(f"{path}: {parent} is a single value, it has no {last}")
         tree = child

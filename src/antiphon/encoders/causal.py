@@ -43,6 +43,7 @@ class CausalText(Encoder):
         tokenizer: the model's.
         layers: how many; None or all of them: with the last norm.
         pooling: "mean" of the real tokens behind the first one, or the "last" one.
+        single: whether the pooled vector stands in the place of the tokens, so that little is cached of a text.
         max_tokens: longer texts are cut, with an `InputCut` warning.
 
     Raises:
@@ -52,13 +53,20 @@ class CausalText(Encoder):
     signal = "text"
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, layers: int | None = None, pooling: Pool = "mean", max_tokens: int = 512
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        layers: int | None = None,
+        pooling: Pool = "mean",
+        single: bool = False,
+        max_tokens: int = 512,
     ) -> None:
         super().__init__()
         self.decoder = _layers_of(_decoder(model), 0, layers)
-        self.tokenizer, self.pooling, self.max_tokens = tokenizer, pooling, max_tokens
+        self.tokenizer, self.pooling, self.single, self.max_tokens = tokenizer, pooling, single, max_tokens
         self.width = int(self.decoder.config.hidden_size)
-        self.settings = {"pooling": pooling, "max_tokens": max_tokens}
+        self.settings = {"pooling": pooling, "single": single, "max_tokens": max_tokens}
 
     def collate(self, items: Sequence[Any]) -> Padded:
         """Texts to token ids `(B, T)`, the start token first where there is one."""
@@ -84,7 +92,8 @@ class CausalText(Encoder):
         """Hidden states behind the last of the layers."""
         # the padding stands behind the text, where a causal model does not look: no mask is needed
         states_BTD = self.decoder(input_ids=batch.values, use_cache=False).last_hidden_state
-        return _encoded(states_BTD, batch.mask, self.pooling)
+        found = _encoded(states_BTD, batch.mask, self.pooling)
+        return Encoded(found.pooled[:, None], batch.present[:, None], found.pooled) if self.single else found
 
     def save(self, folder: Path) -> None:
         """Weights, configuration, tokenizer and settings."""

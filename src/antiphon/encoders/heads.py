@@ -106,6 +106,14 @@ class Head(nn.Module):
             self.linear.bias.copy_(-(self.linear.weight @ mean_D))
 
 
+def identity_head(width: int) -> Head:
+    """A head that starts as no change at all."""
+    head = Head(width, width, HeadConfig(norm="none"))
+    nn.init.eye_(head.linear.weight)
+    nn.init.zeros_(head.linear.bias)
+    return head
+
+
 class Standard(nn.Module):
     """Each number less its mean, over its deviation, as measured once; numbers that never vary become zero."""
 

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoImageProcessor, ClapModel, CLIPModel, X
 
 from antiphon.encoders.audio import WindowedAudio
 from antiphon.encoders.crossframe import Prompts
-from antiphon.encoders.heads import Head, HeadConfig
+from antiphon.encoders.heads import Head, HeadConfig, identity_head
 from antiphon.encoders.image import TransformersImage
 from antiphon.encoders.space import Branch, Space
 from antiphon.encoders.text import TransformersText
@@ -62,7 +62,7 @@ def clap_space(name: str | Path) -> tuple[Space, float]:
     if kind != "clap":
         raise WrongValue(f"{name} holds a {kind}: wanted a CLAP checkpoint")
     towers = (WindowedAudio(name, projected=True), TransformersText(name, projected=True))
-    branches = {tower.signal: Branch(tower, _head(torch.eye(tower.width), "encoder")) for tower in towers}
+    branches = {tower.signal: Branch(tower, identity_head(tower.width)) for tower in towers}
     scale = ClapModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32).logit_scale_a.item()
     return Space(branches, card=f"The towers of the CLAP checkpoint {name}."), math.exp(-scale)
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from antiphon.data import sources
-from antiphon.encoders.heads import Head, HeadConfig
+from antiphon.encoders.heads import identity_head
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Branch, Space
 from antiphon.errors import UserError
@@ -105,11 +105,7 @@ def bare_space(name: str) -> Space:
         name: as `open_encoder` takes it.
     """
     encoder = open_encoder("text", name)
-    head = Head(encoder.width, encoder.width, HeadConfig(norm="none"))
-    with torch.no_grad():
-        head.linear.weight.copy_(torch.eye(encoder.width))
-        head.linear.bias.zero_()
-    return Space({"text": Branch(encoder, head)}).eval()
+    return Space({"text": Branch(encoder, identity_head(encoder.width))}).eval()
 
 
 def scores(model: MtebModel, names: Sequence[str]) -> dict[str, float]:

@@ -5,9 +5,12 @@ Read from `$ANTIPHON_DATA/sts`: `<task>.<split>.tsv`, with `score`, `sentence1`,
 
 from __future__ import annotations
 
+import random
+
 from datasets import Dataset
 
 from antiphon.data.cache import DataError, data_folder
+from antiphon.data.sources.made import COLOURS, SHAPES
 from antiphon.data.table import read_tsv, table
 
 DESCRIPTION = "pairs of English sentences with a score of how alike they are in meaning"
@@ -20,12 +23,14 @@ def load(task: str = "stsb", split: str = "dev") -> Dataset:
     """Rows of `id, text_1, text_2, score, relation`; `relation` is SICK's entailment, None elsewhere.
 
     Args:
-        task: as files are named: sts2012 to sts2016, stsb, sickr.
+        task: as files are named: sts2012 to sts2016, stsb, sickr; or "made", generated phrases for tests.
         split: train, dev or test, where there is one.
 
     Raises:
         DataError: no such set or split, or a score that is no number.
     """
+    if task == "made":
+        return table(_made(split), _KINDS, description=DESCRIPTION, licence="none needed: the rows are generated")
     folder = data_folder("sts")
     path = folder / f"{task}.{split}.tsv"
     if not path.is_file():
@@ -47,6 +52,21 @@ def load(task: str = "stsb", split: str = "dev") -> Dataset:
         description=DESCRIPTION,
         licence=LICENCE,
     )
+
+
+def _made(split: str) -> list[dict[str, object]]:
+    """Pairs of coloured shapes: 5 for the same, 4 for the same shape, 2 for the same colour, else 0."""
+    rng = random.Random(f"sts/{split}")
+    rows: list[dict[str, object]] = []
+    for number in range(120):
+        (shape, colour), (other, shade) = ((rng.choice(SHAPES), rng.choice(list(COLOURS)[:3])) for _ in range(2))
+        other = shape if number % 3 == 0 else other
+        score = 5.0 if (shape, colour) == (other, shade) else 4.0 * (shape == other) + 2.0 * (colour == shade)
+        relation = "ENTAILMENT" if score == 5 else "CONTRADICTION" if score == 0 else "NEUTRAL"
+        first, second = (rng.choice(("a", "a small", "one very big", "here is a")) for _ in range(2))
+        texts = {"text_1": f"{first} {colour} {shape}", "text_2": f"{second} {shade} {other}"}
+        rows.append({"id": f"made/{split}/{number:05}", **texts, "score": score, "relation": relation})
+    return rows
 
 
 def _score(text: str, where: str) -> float:

@@ -40,7 +40,7 @@ from antiphon.decode import decode_video
 from antiphon.encoders import Encoder
 from antiphon.encoders.crossframe import Prompts
 from antiphon.encoders.features import FeatureCache, Features
-from antiphon.encoders.heads import Head, HeadConfig
+from antiphon.encoders.heads import Head, HeadConfig, identity_head
 from antiphon.encoders.pretrained import video_model
 from antiphon.encoders.space import Branch, Space
 from antiphon.encoders.towers import Tower, encode_columns
@@ -52,7 +52,7 @@ from antiphon.objectives.contrast import Scale, contrast
 from antiphon.recipes.x_clip.measures import film_picture, measured, shuffled
 from antiphon.recipes.x_clip.rates import faster, plain
 from antiphon.recipes.x_clip.rows import Classes, Row, class_rows, few
-from antiphon.recipes.x_clip.start import Stills, as_it_is, one_frame, read, vectors_of
+from antiphon.recipes.x_clip.start import Stills, one_frame, read, vectors_of
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
@@ -190,7 +190,7 @@ def run(cfg: Config, run: Run) -> Measures:
     collate = Collate({"video": tower.stem}, keep=("class",), seed=run.seed)
     fit(learner, trained, cfg.train, run, collate=collate)
     whole = tower.over(start.stem, plain(tower))
-    Space({"video": Branch(whole, as_it_is(whole.width)), "text": start.text}).eval().save(run.folder / "space")
+    Space({"video": Branch(whole, identity_head(whole.width)), "text": start.text}).eval().save(run.folder / "space")
     measures = start.measures | {"seconds/total": time.perf_counter() - started}
     for split in ("dev", "test"):
         for name, batches in (("", collate), ("shuffled/", shuffled(collate, tower.settings["frames"]))):

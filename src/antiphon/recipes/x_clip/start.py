@@ -6,13 +6,12 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from antiphon.data.cache import cache_folder
 from antiphon.encoders import Encoder
 from antiphon.encoders.features import FeatureCache, encode_once
-from antiphon.encoders.heads import Head, HeadConfig
 from antiphon.encoders.space import Branch
 from antiphon.encoders.video import VideoTower
 from antiphon.objectives.contrast import Scale, symmetric_contrast
@@ -67,11 +66,3 @@ def vectors_of(text: Branch, texts: list[str]) -> Float[Tensor, "n e"]:
     text.eval()
     parts = [texts[at : at + 64] for at in range(0, len(texts), 64)]
     return torch.cat([text.head(text.encoder(text.encoder.collate(part))) for part in parts])
-
-
-def as_it_is(width: int) -> Head:
-    """The tower's vectors are those of the space already."""
-    head = Head(width, width, HeadConfig(norm="none")).requires_grad_(False)
-    nn.init.eye_(head.linear.weight)
-    nn.init.zeros_(head.linear.bias)
-    return head

@@ -1,0 +1,289 @@
+"""DebCSE: sentence embeddings from pairs that are sampled by inverse propensity (arXiv 2309.07396).
+
+Contrast of a sentence with itself (SimCSE) teaches what pairs have in common: their length, their words. Good pairs
+look like those that people made: positives of one meaning in other words, negatives of other meaning in the same words.
+Each text x draws one positive and `hard` negatives from candidates, by weights over the chance e that a naive rule
+would have found them (`sampling.py`), and with f = cosine / temperature, g a frozen guide:
+
+    L_i = -log e^{f(x_i, x_i+)} / (sum_j e^{f(x_i, x_j+)} + sum_jm e^{f(x_i, x_jm-)})
+
+without what g finds as near x_i as a positive (alpha).
+g is trained first, by SimCSE on the same texts. The paper's body was not reachable and there is no official code: the
+principle is verified (abstract), every formula here and in `sampling.py` is our specification of it.
+
+    antiphon train debcse data.source=folder data.options.folder=my/texts dev=[] asked=[] intents=null
+
+differs: the encoder is a head on frozen layers of SmolLM2, where the paper trains BERT; any encoder can be trained as a
+  whole (`locked=false`).
+differs: back-translation and prompts by a model are no candidates here; one fixed template is.
+differs: some thousands of sentences of Wikipedia, where the paper takes a million.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated
+
+import torch
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from antiphon.config import Config as Settings
+from antiphon.data.pairs import Pairs, load
+from antiphon.decode import split_words
+from antiphon.encoders import Encoder
+from antiphon.encoders.causal import CausalText
+from antiphon.encoders.heads import HeadConfig, identity_head, unit
+from antiphon.encoders.open import open_encoder
+from antiphon.encoders.space import Branch, Space
+from antiphon.encoders.towers import Tower
+from antiphon.errors import UserError
+from antiphon.evaluation.claims import Arm, Claim, Paper
+from antiphon.evaluation.report.figures import histogram
+from antiphon.generation.models import open_language_model
+from antiphon.objectives.contrast import contrast
+from antiphon.objectives.targets import normalise_rows
+from antiphon.recipes.debcse.probes import Trial, false_negatives
+from antiphon.recipes.debcse.rows import Drawn, Items
+from antiphon.recipes.debcse.sampling import Candidates, Draws, Pool, Rule, candidates_of, draws_of, pool_of, thresholds
+from antiphon.runs import Measures, Run
+from antiphon.training.fit import Train, fit
+from antiphon.training.learner import Batch, ContrastiveLearner
+from antiphon.types import Views
+
+PAPER = Paper(
+    "2309.07396", "DebCSE: Rethinking Unsupervised Contrastive Sentence Embedding Learning in the Debiasing Perspective"
+)
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _scored(task: str, split: str) -> Pairs:
+    return Pairs(source="sts", options={"task": task, "split": split}, columns=("text_1", "text_2"))
+
+
+class Config(Settings):
+    """Settings of the recipe."""
+
+    data: Pairs = Pairs(source="sentences", columns=("text",), limit=4000)
+    dev: tuple[Pairs, ...] = (_scored("stsb", "dev"),)
+    """Scored pairs to choose settings by."""
+    asked: tuple[Pairs, ...] = (
+        _scored("sts2012", "test"),
+        _scored("sts2013", "test"),
+        _scored("sts2014", "test"),
+        _scored("sickr", "train"),
+    )
+    """Scored pairs to be measured on; nothing is trained on them."""
+    intents: Pairs | None = Pairs(source="intents", columns=("text",), limit=2000)
+    """Texts with the column `intent`, on which false negatives are counted."""
+    text: Tower = Tower(encoder="smollm2-135m-instruct", head=HeadConfig(norm="none", dropout=0.1))
+    layers: PositiveInt | None = 12
+    """`text.encoder` is a causal language model, of which so many layers are read; None: a text encoder, as it is."""
+    locked: bool = True
+    """Train a head alone, on vectors that are computed once; False trains the encoder too."""
+    rule: Rule = "weighted"
+    """Whom each text draws (`sampling.draws_of`); dropout, with guard=false, is SimCSE."""
+    guard: bool = True
+    """Leave out of the comparison what the guide finds as near as a positive."""
+    near: PositiveInt = 16
+    """Candidates of each kind."""
+    hard: NonNegativeInt = 1
+    """Hard negatives of a text, where the rule has any."""
+    alpha: Share = 0.995
+    """The guide's cosine that a positive has at least, as a quantile of random pairs'."""
+    beta: Share = 0.9
+    """That which a hard negative has at most."""
+    least: PositiveFloat = 0.05
+    """Of a propensity."""
+    temperature: PositiveFloat = 0.05
+    reference: str | None = None
+    """A published text encoder to measure beside, by name: an upper reference, not a floor."""
+    start: Train = Train()
+    """How the guide is trained."""
+    train: Train = Train()
+
+
+class DebCSE(ContrastiveLearner):
+    """The encoder, and a layer behind it in training only, as SimCSE has it.
+
+    Args:
+        cfg: as above.
+        encoder: of texts, or `Features` in its place.
+        bound: the guide's cosine from which on texts are not compared; None compares all.
+    """
+
+    def __init__(self, cfg: Config, encoder: Encoder, bound: float | None = None) -> None:
+        super().__init__()
+        self.cfg, self.bound = cfg, bound
+        head = identity_head(encoder.width)
+        head.dropout = nn.Dropout(cfg.text.head.dropout)
+        self.branch = Branch(encoder, head)
+        self.project = nn.Sequential(nn.Linear(encoder.width, encoder.width), nn.Tanh())
+
+    def embed(self, batch: Batch) -> Views:
+        """Unit vectors of a text and what it drew; the guide's of the same; and what each was made of."""
+        views: Views = {name: batch[name] for name in batch if name.startswith("origin_")}
+        for name, items in batch.items():
+            if name.startswith("guide_"):
+                views[name] = unit(items.values[:, 0])
+            elif f"guide_{name}" in batch:
+                views[name] = unit(self.project(self.branch.head(self.branch.encoder(items))))
+                views[f"has_{name}"] = items.present
+        return views
+
+    def losses(self, views: Views) -> dict[str, Tensor]:
+        """L, from texts to positives and hard negatives."""
+        names = [name.removeprefix("has_") for name in views if name.startswith("has_") and name != "has_text"]
+        keys, guide, there, origin = (
+            torch.cat([views[f"{kind}{name}"] for name in names]) for kind in ("", "guide_", "has_", "origin_")
+        )
+        rows = len(views["text"])
+        own = torch.arange(rows, device=keys.device)[:, None] == torch.arange(len(keys), device=keys.device)
+        # what was made of the text itself, or is its own positive again, is no negative of it
+        known = (origin == views["origin_text"][:, None]) | (origin == views["origin_positive"][:, None])
+        allowed = there & ~known
+        if self.bound is not None:
+            allowed &= views["guide_text"] @ guide.T < self.bound
+        scores = views["text"] @ keys.T / self.cfg.temperature
+        return {"contrast": contrast(scores, normalise_rows(own.to(scores.dtype)), mask=allowed | own)}
+
+
+def run(cfg: Config, run: Run) -> Measures:
+    """Train the guide (once for all arms), draw pairs by it, train, save the space, and measure it by its floors."""
+    started = time.perf_counter()
+    run.seed_all()
+    texts = load(cfg.data)[cfg.data.columns[0]]
+    corpus = list(dict.fromkeys(text for text in texts if text and split_words(text)))
+    if len(corpus) <= cfg.near:
+        raise UserError(f"{len(corpus)} different texts in {cfg.data.source}: wanted more than near={cfg.near}")
+    pool, trial = pool_of(corpus, 0), Trial.of(cfg.dev, cfg.asked, cfg.intents, corpus)
+    encoder = _encoder(cfg)
+    items = Items(encoder, [*pool.texts, *trial.texts()], locked=cfg.locked)
+    learner = DebCSE(cfg, items.stand_in())
+    measures = _named("random", trial.measured(partial(items.vectors, learner.branch)))
+    guide = _guide(cfg, run, learner, items, pool)
+    guide_ND = guide(pool.texts)
+    bounds = thresholds(guide_ND[: pool.corpus], cfg.alpha, cfg.beta, seed=run.seed)
+    found = candidates_of(pool, guide_ND, near=cfg.near, seed=run.seed)
+    draws = draws_of(cfg.rule, pool, found, guide_ND, bounds, cfg.least)
+    run.seed_all()
+    bound = bounds[0] if cfg.guard and cfg.rule != "dropout" else None
+    learner = DebCSE(cfg, items.stand_in(), bound)
+    drawn = Drawn(items, pool, draws, guide_ND, hard=cfg.hard, seed=run.seed)
+    fit(learner.train(), drawn.rows(), cfg.train, run, collate=drawn)
+    Space({"text": Branch(encoder, learner.branch.head)}).eval().save(run.folder / "space")
+    measures |= trial.measured(partial(items.vectors, learner.branch)) | trial.floors()
+    if trial.intents is not None:
+        told = false_negatives(guide, trial.intents, bound, batch_size=cfg.train.batch_size, seed=run.seed)
+        measures |= {f"false_negatives/{name}": value for name, value in told.items()}
+    if cfg.reference is not None:
+        other = Items(open_encoder("text", cfg.reference), trial.texts(), locked=True)
+        published = Branch(other.stand_in(), identity_head(other.encoder.width))
+        measures |= _named(cfg.reference, trial.measured(partial(other.vectors, published)))
+    _draw(run, found, draws)
+    return run.finish(measures | {"seconds/total": time.perf_counter() - started})
+
+
+def _encoder(cfg: Config) -> Encoder:
+    if cfg.layers is None:
+        return cfg.text.open("text")
+    model, tokenizer = open_language_model(cfg.text.encoder)
+    return CausalText(model, tokenizer, layers=cfg.layers, single=True)
+
+
+def _guide(cfg: Config, run: Run, learner: DebCSE, items: Items, pool: Pool) -> Callable[[Sequence[str]], Tensor]:
+    """g: unit vectors by an encoder that SimCSE trained on the same texts; arms share its run."""
+    same = ("data", "text", "layers", "locked", "temperature", "start")
+    shared = Config(**{name: getattr(cfg, name) for name in same})
+    alone = [([at], [1.0]) for at in range(pool.corpus)]
+    draws = Draws(alone, [([], [])] * pool.corpus)
+    drawn = Drawn(items, pool, draws, torch.ones(len(pool.texts), 1), hard=0, seed=run.seed)
+    start = Run.of("debcse_guide", shared, seed=run.seed, root=run.folder.parent)
+    fit(learner.train(), drawn.rows(), cfg.start, start, collate=drawn)
+    return partial(items.vectors, learner.branch)
+
+
+def _named(name: str, measures: Measures) -> Measures:
+    return {f"{name}/{key}": value for key, value in measures.items()}
+
+
+def _draw(run: Run, found: Candidates, draws: Draws) -> None:
+    """How alike in words what is drawn is, beside all that could be."""
+
+    def likeness(sides: Sequence[tuple[list[int], list[float]]]) -> list[float]:
+        return [
+            sum(share * found.surface[at][place] for place, share in zip(*side, strict=True))
+            for at, side in enumerate(sides)
+            if side[0]
+        ]
+
+    shown = {"positives, drawn": likeness(draws.positives), "hard negatives, drawn": likeness(draws.negatives)}
+    every = [([*places], [1 / len(places)] * len(places)) for places in found.negatives]
+    shown["candidates of negatives"] = likeness(every)
+    said = "How alike in words a sentence and what it draws are, in the mean of its chances: 1 is the same words."
+    run.picture("surface", histogram({name: values for name, values in shown.items() if values}, x="surface"), said)
+
+
+def tiny() -> Config:
+    """Seconds: phrases about coloured shapes, on two random layers."""
+    made = Pairs(source="sts", options={"task": "made", "split": "dev"}, columns=("text_1", "text_2"))
+    return Config(
+        data=made.but(options={"task": "made", "split": "train"}, columns=("text_1",)),
+        dev=(made,),
+        asked=(made.but(options={"task": "made", "split": "test"}),),
+        intents=None,
+        text=Tower(encoder="scratch-tiny", head=HeadConfig(norm="none", dropout=0.1)),
+        layers=2,
+        near=4,
+        start=Train(steps=4, batch_size=16, lr=1e-3, log_every=4),
+        train=Train(steps=40, batch_size=16, lr=3e-3, save_every=10, log_every=1),
+    )
+
+
+def laptop() -> Config:
+    """The claims' setting: sentences of Wikipedia, on the mean of SmolLM2's twelfth layer."""
+    train = Train(steps=300, batch_size=64, lr=1e-3, save_every=1000)
+    return Config(reference="all-MiniLM-L6-v2", start=train, train=train)
+
+
+def paper() -> Config:
+    """As far as is known: BERT, a million sentences, SimCSE's batch and rate; not run here."""
+    train = Train(steps=15_625, batch_size=64, lr=3e-5)
+    return Config(
+        data=Pairs(source="shards", columns=("text",)),
+        text=Tower(encoder="bert-base-uncased", head=HeadConfig(norm="none", dropout=0.0)),
+        layers=None,
+        locked=False,
+        start=train,
+        train=train,
+    )
+
+
+def _claim(text: str, metric: str, worse: str, floor: str, *, higher: bool = True) -> Claim:
+    return Claim(
+        text, better=Arm(), worse=Arm(rule=worse), metric=metric, floor=f"{floor}/{metric}", higher=higher
+    )  # fmt: skip
+
+
+CLAIMS = [
+    _claim("Pairs by inverse propensity beat SimCSE at similarity (the headline).", "test/sts", "dropout", "tfidf"),
+    _claim("They beat SimCSE at what words in common do not tell of similarity.", "test/partial", "dropout", "random"),
+    _claim(
+        "They put entailments above contradictions more often than SimCSE (SICK).", "test/order", "dropout", "jaccard"
+    ),
+    _claim(
+        "Cosines of unrelated sentences follow their lengths less than SimCSE's.",
+        "bias/length", "dropout", "random", higher=False,
+    ),
+    _claim(
+        "Vectors follow the frequency of words less than SimCSE's.",
+        "bias/frequency", "dropout", "random", higher=False,
+    ),
+    _claim("Weights by both beat any near neighbour as a positive.", "test/sts", "neighbours", "tfidf"),
+    _claim("Weights by both beat those by surface alone.", "test/sts", "surface", "tfidf"),
+    _claim("Weights by both beat those by meaning alone.", "test/sts", "semantic", "tfidf"),
+    _claim("Weights that are cut beat those that are not.", "test/sts", "unclipped", "tfidf"),
+]  # fmt: skip
