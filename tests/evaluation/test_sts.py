@@ -9,7 +9,7 @@ import torch
 from scipy.stats import spearmanr
 
 from antiphon.data.sources import load
-from antiphon.evaluation.sts import sts, sts_floors
+from antiphon.evaluation.sts import above, partial_spearman, similarities, sts, sts_floors, word_floors
 
 
 def test_is_spearmans_of_the_cosines():
@@ -42,3 +42,50 @@ def test_floors_on_real_pairs(name, jaccard):
     floors = sts_floors(rows["text_1"], rows["text_2"], rows["score"])
     assert 100 * floors["jaccard"] == pytest.approx(jaccard, abs=1.0)
     assert floors["length"] < floors["jaccard"] < floors["tfidf"]
+
+
+def test_what_only_repeats_the_words_in_common_has_no_partial_correlation():
+    assert partial_spearman([1, 2, 3, 4], [2, 1, 4, 3], [1, 2, 3, 4]) == pytest.approx(0.0, abs=1e-6)
+    # without ties a rank correlation is 1 - 6 sum d^2 / (n (n^2 - 1))
+    found, scores, given = [1, 2, 3, 4], [2, 1, 4, 3], [3, 1, 2, 4]
+    a, b, c = (1 - 6 * sum((x - y) ** 2 for x, y in zip(*pair, strict=True)) / 60 for pair in (
+        (found, scores), (found, given), (scores, given)
+    ))  # fmt: skip
+    wanted = (a - b * c) / ((1 - b * b) * (1 - c * c)) ** 0.5
+    assert partial_spearman(found, scores, given) == pytest.approx(wanted)
+
+
+def test_above_counts_pairs():
+    assert above([0.9, 0.2, 0.5], ["ENTAILMENT", "CONTRADICTION", "ENTAILMENT"]) == 1.0
+    assert above([0.1, 0.2, 0.5, 0.5], ["ENTAILMENT", "CONTRADICTION", "ENTAILMENT", "CONTRADICTION"]) == 1.5 / 4
+
+
+def test_several_sets_and_their_means():
+    sets = {
+        f"{split}/{name}": load("sts", task="made", split=name)
+        for split, name in (("dev", "a"), ("test", "b"), ("test", "c"))
+    }
+    words = sorted(
+        {
+            word
+            for rows in sets.values()
+            for side in ("text_1", "text_2")
+            for text in rows[side]
+            for word in text.split()
+        }
+    )
+
+    def embed(texts):
+        counts = torch.tensor([[float(text.split().count(word)) for word in words] for text in texts])
+        return torch.nn.functional.normalize(counts, dim=1)
+
+    found, floors = similarities(embed, sets), word_floors(sets)
+    for key in ("sts", "partial", "order"):
+        assert found[f"test/{key}"] == pytest.approx((found[f"test/b/{key}"] + found[f"test/c/{key}"]) / 2)
+    assert found["dev/sts"] == found["dev/a/sts"]
+    first, second = (embed(sets["dev/a"][side]) for side in ("text_1", "text_2"))
+    assert found["dev/sts"] == pytest.approx(sts(first, second, sets["dev/a"]["score"]))
+    assert floors["jaccard/test/sts"] == pytest.approx(
+        (floors["jaccard/test/b/sts"] + floors["jaccard/test/c/sts"]) / 2
+    )
+    assert floors["jaccard/dev/order"] > 0.8

@@ -11,13 +11,14 @@ from datasets import Dataset
 from torch.nn.functional import normalize
 
 from antiphon.decode import split_words
-from antiphon.encoders.features import Features
+from antiphon.encoders.features import FeatureCache, Features
+from antiphon.encoders.items import Items
 from antiphon.errors import UserError
 from antiphon.evaluation.captions import rouge_l
 from antiphon.evaluation.floors import length_ratio
 from antiphon.recipes import debcse
-from antiphon.recipes.debcse.probes import above, biases, false_negatives, partial_spearman
-from antiphon.recipes.debcse.rows import Drawn, Items
+from antiphon.recipes.debcse.probes import biases, false_negatives
+from antiphon.recipes.debcse.rows import Drawn
 from antiphon.recipes.debcse.sampling import (
     CHANGES,
     Candidates,
@@ -146,11 +147,11 @@ def test_thresholds_are_quantiles_of_random_pairs():
     assert beta == pytest.approx(0.0, abs=0.03)
 
 
-def test_draws_follow_their_chances_and_are_the_rows_own(made):
+def test_draws_follow_their_chances_and_are_the_rows_own(made, tmp_path):
     pool, found, guide = made
     draws = draws_of("unclipped", pool, found, guide, (0.7, 0.1), 0.05)
     encoder = Features(2, signal="text")
-    items = Items(encoder, [], locked=True)
+    items = Items(encoder, [], FeatureCache(tmp_path))
     items.of = {text: guide[at : at + 1] for at, text in enumerate(pool.texts)}
     drawn = Drawn(items, pool, draws, guide, hard=1, seed=0)
     counts = Counter()
@@ -208,10 +209,7 @@ def test_what_is_masked_gets_no_gradient():
     torch.testing.assert_close(views["positive"].grad, slope.detach().T @ views["text"].detach())
 
 
-def test_probes():
-    assert partial_spearman([1, 2, 3, 4], [2, 1, 4, 3], [1, 2, 3, 4]) == pytest.approx(0.0, abs=1e-6)
-    assert above([0.9, 0.2, 0.5], ["ENTAILMENT", "CONTRADICTION", "ENTAILMENT"]) == 1.0
-    assert above([0.1, 0.2, 0.5, 0.5], ["ENTAILMENT", "CONTRADICTION", "ENTAILMENT", "CONTRADICTION"]) == 1.5 / 4
+def test_what_follows_lengths_and_what_does_not():
     texts = ["w " * (1 + at % 30) for at in range(200)]
 
     def by_length(asked):

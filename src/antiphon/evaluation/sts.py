@@ -1,4 +1,4 @@
-"""Semantic textual similarity: do cosines rank pairs of sentences as people do?
+"""Semantic textual similarity: do cosines rank pairs of sentences as people do, and by more than the words in common?
 
 Spearman's rank correlation of cosines and scores, over all pairs of a set at once (the "all" setting of SimCSE, arXiv
 2104.08821, appendix B), which is what most papers since report.
@@ -8,15 +8,20 @@ Axes: N pairs, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from jaxtyping import Float
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from antiphon.evaluation.floors import jaccard, length_ratio, tfidf_cosines
 from antiphon.runs import Measures
+
+Embed = Callable[[Sequence[str]], Tensor]
+"""Unit vectors of texts."""
 
 
 def sts(first_ND: Float[Tensor, "n d"], second_ND: Float[Tensor, "n d"], scores: Sequence[float]) -> float:
@@ -38,6 +43,75 @@ def sts_floors(first: Sequence[str], second: Sequence[str], scores: Sequence[flo
         "tfidf": _spearman(tfidf_cosines(first, second).tolist(), scores),
         "length": _spearman([length_ratio(a, b) for a, b in pairs], scores),
     }
+
+
+def similarity(embed: Embed, rows: Any) -> Measures:
+    """`sts` of scored pairs; `partial`, with what Jaccard tells taken off; `order` where relations are known.
+
+    `order` is the chance that an entailment is nearer than a contradiction, which words in common get wrong in SICK.
+
+    Args:
+        embed: unit vectors of texts.
+        rows: of the source `sts`: `text_1`, `text_2`, `score`, and `relation`.
+    """
+    left, right = embed(list(rows["text_1"])), embed(list(rows["text_2"]))
+    cosines, scores = (left * right).sum(1).tolist(), list(rows["score"])
+    found = {"sts": sts(left, right, scores), "partial": partial_spearman(cosines, scores, _overlap(rows))}
+    return found | ({"order": above(cosines, list(rows["relation"]))} if _related(rows) else {})
+
+
+def similarities(embed: Embed, sets: Mapping[str, Any]) -> Measures:
+    """`similarity` of several sets, as `split/set/key`, and the means over a split's sets, as `split/key`.
+
+    Args:
+        embed: unit vectors of texts.
+        sets: rows by `split/set`: "test/sts2013".
+    """
+    return _with_means(
+        {f"{name}/{key}": value for name, rows in sets.items() for key, value in similarity(embed, rows).items()}
+    )
+
+
+def word_floors(sets: Mapping[str, Any]) -> Measures:
+    """The same of words alone: `jaccard/split/set/sts` and so on, for `jaccard`, `tfidf` and `length`."""
+    kinds: dict[str, Measures] = {}
+    for name, rows in sets.items():
+        floors = sts_floors(list(rows["text_1"]), list(rows["text_2"]), list(rows["score"]))
+        for kind, value in floors.items():
+            kinds.setdefault(kind, {})[f"{name}/sts"] = value
+        if _related(rows):
+            kinds["jaccard"][f"{name}/order"] = above(_overlap(rows), list(rows["relation"]))
+    return {f"{kind}/{key}": value for kind, found in kinds.items() for key, value in _with_means(found).items()}
+
+
+def above(values: Sequence[float], relations: Sequence[str]) -> float:
+    """The chance that a value of an ENTAILMENT is above one of a CONTRADICTION (ties count half)."""
+    named = {name: [v for v, r in zip(values, relations, strict=True) if r == name] for name in set(relations)}
+    high, low = named["ENTAILMENT"], named["CONTRADICTION"]
+    ranks = rankdata([*high, *low])[: len(high)]
+    return float((ranks.sum() - len(high) * (len(high) + 1) / 2) / (len(high) * len(low)))
+
+
+def partial_spearman(found: Sequence[float], scores: Sequence[float], given: Sequence[float]) -> float:
+    """Spearman's correlation of the first two with the third's part taken off; 0 for what only repeats the third."""
+    a, b, c = (float(spearmanr(x, y).statistic) for x, y in ((found, scores), (found, given), (scores, given)))
+    return (a - b * c) / math.sqrt(max((1 - b * b) * (1 - c * c), 1e-12))
+
+
+def _with_means(found: Measures) -> Measures:
+    several: dict[str, list[float]] = {}
+    for name, value in found.items():
+        split, _, key = name.split("/")
+        several.setdefault(f"{split}/{key}", []).append(value)
+    return found | {name: sum(values) / len(values) for name, values in several.items()}
+
+
+def _overlap(rows: Any) -> list[float]:
+    return [jaccard(first, second) for first, second in zip(rows["text_1"], rows["text_2"], strict=True)]
+
+
+def _related(rows: Any) -> bool:
+    return "relation" in rows.column_names and {"ENTAILMENT", "CONTRADICTION"} <= set(rows["relation"])
 
 
 def _spearman(found: Sequence[float], scores: Sequence[float]) -> float:

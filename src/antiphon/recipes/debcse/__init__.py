@@ -31,11 +31,14 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from antiphon.config import Config as Settings
+from antiphon.data.cache import cache_folder
 from antiphon.data.pairs import Pairs, load
 from antiphon.decode import split_words
 from antiphon.encoders import Encoder
 from antiphon.encoders.causal import CausalText
+from antiphon.encoders.features import FeatureCache
 from antiphon.encoders.heads import HeadConfig, identity_head, unit
+from antiphon.encoders.items import Items
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Branch, Space
 from antiphon.encoders.towers import Tower
@@ -46,7 +49,7 @@ from antiphon.generation.models import open_language_model
 from antiphon.objectives.contrast import contrast
 from antiphon.objectives.targets import normalise_rows
 from antiphon.recipes.debcse.probes import Trial, false_negatives
-from antiphon.recipes.debcse.rows import Drawn, Items
+from antiphon.recipes.debcse.rows import Drawn
 from antiphon.recipes.debcse.sampling import Candidates, Draws, Pool, Rule, candidates_of, draws_of, pool_of, thresholds
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
@@ -161,7 +164,8 @@ def run(cfg: Config, run: Run) -> Measures:
         raise UserError(f"{len(corpus)} different texts in {cfg.data.source}: wanted more than near={cfg.near}")
     pool, trial = pool_of(corpus, 0), Trial.of(cfg.dev, cfg.asked, cfg.intents, corpus)
     encoder = _encoder(cfg)
-    items = Items(encoder, [*pool.texts, *trial.texts()], locked=cfg.locked)
+    cache = FeatureCache(cache_folder() / "features")
+    items = Items(encoder, [*pool.texts, *trial.texts()], cache if cfg.locked else None)
     learner = DebCSE(cfg, items.stand_in())
     measures = _named("random", trial.measured(partial(items.vectors, learner.branch)))
     guide = _guide(cfg, run, learner, items, pool)
@@ -180,7 +184,7 @@ def run(cfg: Config, run: Run) -> Measures:
         told = false_negatives(guide, trial.intents, bound, batch_size=cfg.train.batch_size, seed=run.seed)
         measures |= {f"false_negatives/{name}": value for name, value in told.items()}
     if cfg.reference is not None:
-        other = Items(open_encoder("text", cfg.reference), trial.texts(), locked=True)
+        other = Items(open_encoder("text", cfg.reference), trial.texts(), cache)
         published = Branch(other.stand_in(), identity_head(other.encoder.width))
         measures |= _named(cfg.reference, trial.measured(partial(other.vectors, published)))
     _draw(run, found, draws)

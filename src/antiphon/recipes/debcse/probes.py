@@ -7,23 +7,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata, spearmanr
-from torch import Tensor
+from scipy.stats import spearmanr
 
 from antiphon.data.pairs import Pairs, load
 from antiphon.decode import split_words
-from antiphon.evaluation.floors import jaccard
-from antiphon.evaluation.sts import sts, sts_floors
+from antiphon.evaluation.sts import Embed, similarities, word_floors
 from antiphon.runs import Measures
-
-Embed = Callable[[Sequence[str]], Tensor]
-"""Unit vectors of texts."""
 
 
 @dataclass(frozen=True)
@@ -60,59 +55,12 @@ class Trial:
 
     def measured(self, embed: Embed) -> Measures:
         """Similarity of every set, their means by split, and the biases."""
-        found = {
-            f"{name}/{key}": value
-            for name, rows in self.scored.items()
-            for key, value in similarity(embed, rows).items()
-        }
-        found |= _means(found)
-        return found | {f"bias/{key}": value for key, value in biases(embed, self.corpus, self.counts).items()}
+        found = {f"bias/{key}": value for key, value in biases(embed, self.corpus, self.counts).items()}
+        return similarities(embed, self.scored) | found
 
     def floors(self) -> Measures:
         """What words alone tell of every set, and the means."""
-        found = {
-            f"{kind}/{name}/{key}": value
-            for name, rows in self.scored.items()
-            for kind, key, value in word_floors(rows)
-        }
-        for kind in sorted({key.split("/")[0] for key in found}):
-            own = {key.removeprefix(f"{kind}/"): value for key, value in found.items() if key.startswith(f"{kind}/")}
-            found |= {f"{kind}/{key}": value for key, value in _means(own).items()}
-        return found
-
-
-def _means(found: Measures) -> Measures:
-    """Of `split/set/key` the mean over sets, as `split/key`."""
-    several: dict[str, list[float]] = {}
-    for name, value in found.items():
-        split, _, key = name.split("/")
-        several.setdefault(f"{split}/{key}", []).append(value)
-    return {name: sum(values) / len(values) for name, values in several.items()}
-
-
-def similarity(embed: Embed, rows: Any) -> Measures:
-    """`sts` of scored pairs; `partial`, with what Jaccard tells taken off; `order` where relations are known.
-
-    `order` is the chance that an entailment is nearer than a contradiction, which words in common get wrong in SICK.
-    """
-    first, second, scores = list(rows["text_1"]), list(rows["text_2"]), list(rows["score"])
-    left, right = embed(first), embed(second)
-    cosines = (left * right).sum(1).tolist()
-    overlap = [jaccard(a, b) for a, b in zip(first, second, strict=True)]
-    found = {"sts": sts(left, right, scores), "partial": partial_spearman(cosines, scores, overlap)}
-    if _related(rows):
-        found["order"] = above(cosines, list(rows["relation"]))
-    return found
-
-
-def word_floors(rows: Any) -> list[tuple[str, str, float]]:
-    """`jaccard`, `tfidf` and `length`, each at `sts`; Jaccard at `order` too."""
-    first, second, scores = list(rows["text_1"]), list(rows["text_2"]), list(rows["score"])
-    found = [(kind, "sts", value) for kind, value in sts_floors(first, second, scores).items()]
-    if _related(rows):
-        overlap = [jaccard(a, b) for a, b in zip(first, second, strict=True)]
-        found.append(("jaccard", "order", above(overlap, list(rows["relation"]))))
-    return found
+        return word_floors(self.scored)
 
 
 def biases(embed: Embed, texts: Sequence[str], counts: Counter[str], *, pairs: int = 5000, seed: int = 0) -> Measures:
@@ -168,21 +116,3 @@ def false_negatives(guide: Embed, rows: Any, bound: float | None, *, batch_size:
         kept.append((vectors[part] @ vectors[part].T < (2.0 if bound is None else bound))[others])
     alike, left = torch.cat(same), torch.cat(kept)
     return {"all": float(alike.double().mean()), "left": float(alike[left].double().mean())}
-
-
-def _related(rows: Any) -> bool:
-    return "relation" in rows.column_names and {"ENTAILMENT", "CONTRADICTION"} <= set(rows["relation"])
-
-
-def above(values: Sequence[float], relations: Sequence[str]) -> float:
-    """The chance that a value of an ENTAILMENT is above one of a CONTRADICTION (area under the curve)."""
-    named = {name: [v for v, r in zip(values, relations, strict=True) if r == name] for name in set(relations)}
-    high, low = named["ENTAILMENT"], named["CONTRADICTION"]
-    ranks = rankdata([*high, *low])[: len(high)]
-    return float((ranks.sum() - len(high) * (len(high) + 1) / 2) / (len(high) * len(low)))
-
-
-def partial_spearman(found: Sequence[float], scores: Sequence[float], given: Sequence[float]) -> float:
-    """Spearman's correlation of the first two with the third's part taken off; 0 for what only repeats the third."""
-    a, b, c = (float(spearmanr(x, y).statistic) for x, y in ((found, scores), (found, given), (scores, given)))
-    return (a - b * c) / math.sqrt(max((1 - b * b) * (1 - c * c), 1e-12))

@@ -3,53 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from antiphon.data.cache import cache_folder
 from antiphon.data.collate import EPOCH, Collate
 from antiphon.encoders import Encoder
-from antiphon.encoders.features import FeatureCache, Features, encode_once
-from antiphon.encoders.heads import unit
-from antiphon.encoders.space import Branch
+from antiphon.encoders.features import Features
+from antiphon.encoders.items import Items
 from antiphon.recipes.debcse.sampling import Draws, Pool
-
-
-class Items:
-    """What stands in a row in the place of a text: a frozen encoder's vector of it, or the text itself.
-
-    Args:
-        encoder: of texts.
-        texts: all that will be asked for.
-        locked: whether the encoder is frozen; its vectors come from the cache where they are there.
-    """
-
-    def __init__(self, encoder: Encoder, texts: Iterable[str], *, locked: bool) -> None:
-        self.encoder, self.locked = encoder, locked
-        known = list(dict.fromkeys(texts))
-        found: Sequence[Any] = known
-        if locked:
-            found = encode_once(encoder, known, FeatureCache(cache_folder() / "features"), keep=1, size=len)
-        self.of: Mapping[str, Any] = dict(zip(known, found, strict=True))
-
-    def stand_in(self) -> Encoder:
-        """What reads these items in a learner."""
-        return Features(self.encoder.width, signal="text") if self.locked else self.encoder
-
-    @torch.inference_mode()
-    def vectors(self, branch: Branch, texts: Sequence[str]) -> Float[Tensor, "n e"]:
-        """Unit vectors of texts by a branch over these items."""
-        was = branch.training
-        branch.eval()
-        device = next(branch.head.parameters()).device
-        parts = [[self.of[text] for text in texts[at : at + 256]] for at in range(0, len(texts), 256)]
-        found = [unit(branch(branch.encoder.collate(part).to(device))).cpu() for part in parts]
-        branch.train(was)
-        return torch.cat(found)
 
 
 class Drawn:
