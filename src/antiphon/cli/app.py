@@ -9,7 +9,7 @@ from typing import TextIO
 
 import typer
 
-from antiphon.cli import claims, copy, data, demo, doctor, embed, evaluate, new, recipes, search, show, train
+from antiphon.cli import claims, copy, data, demo, doctor, embed, evaluate, generate, new, recipes, search, show, train
 from antiphon.errors import Stopped, UserError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(search.search)
 app.command()(embed.embed)
+app.command()(generate.generate)
 app.command()(recipes.recipes)
 app.command()(show.show)
 app.command()(train.train)
