@@ -93,7 +93,7 @@ def test_what_is_drawn_from_is_transformers(mass, temperature):
 
 
 def test_diverse_search_wants_a_generator():
-    with pytest.raises(WrongValue, match="method=diverse draws: give a torch.Generator"):
+    with pytest.raises(WrongValue, match=r"method=diverse draws: give a torch\.Generator"):
         continued(model("llama"), prompts(), Decoding(method="diverse"))
 
 

@@ -64,8 +64,11 @@ def generate(
 
 def _open(name: str) -> tuple[object, object]:
     """A model by name, of the `model` folder where a run's own is given."""
+    from transformers.utils.logging import disable_progress_bar
+
     from antiphon.generation.models import open_language_model
 
+    disable_progress_bar()
     kept = Path(name) / "model"
     try:
         return open_language_model(kept if kept.is_dir() else name)

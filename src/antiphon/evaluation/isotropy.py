@@ -35,7 +35,7 @@ class AnisotropyWarning(UserWarning):
     """A model's hidden states are so alike that contrastive search has nothing to choose by."""
 
 
-def isotropy(states: Sequence[Float[Tensor, "t d"]]) -> float:
+def isotropy(states: Sequence[Float[Tensor, "_ d"]]) -> float:
     """Of the hidden states of texts, one tensor `(T, D)` a text; 1 where they are at right angles, 0 where all alike.
 
     Raises:

@@ -79,8 +79,8 @@ def token_contrast_sums(
     if rows is None:
         return _sums(hidden_BTD, mask_BT, margin), pairs_B
     parts = [
-        checkpoint(_sums, part_BTD, part_BT, margin, use_reentrant=False)
-        for part_BTD, part_BT in zip(hidden_BTD.split(rows), mask_BT.split(rows), strict=True)
+        checkpoint(_sums, hidden_BTD[at : at + rows], mask_BT[at : at + rows], margin, use_reentrant=False)
+        for at in range(0, len(mask_BT), rows)
     ]
     return torch.cat(parts), pairs_B
 

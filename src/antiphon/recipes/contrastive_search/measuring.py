@@ -8,17 +8,16 @@ from typing import Any
 
 import torch
 from markupsafe import Markup
+from torch import Tensor
 
 from antiphon.encoders.batched import embed_items
 from antiphon.encoders.open import open_encoder
-from antiphon.errors import UserError
 from antiphon.evaluation.isotropy import isotropy_of_texts
 from antiphon.evaluation.report.figures import curves
 from antiphon.evaluation.text_quality import (
     coherence,
     diversity,
     generation_length,
-    log_likelihoods,
     mauve_lite,
     repetition,
 )
@@ -34,7 +33,7 @@ LanguageModel = tuple[Any, Any]
 
 
 def made(speaker: LanguageModel, prefixes: Sequence[str], cfg: Decoding, seed: int) -> list[str]:
-    """A continuation of each prefix, of `cfg.max_tokens` tokens: an end token does not end it, so that lengths agree.
+    """A continuation of each prefix, of `cfg.max_tokens` tokens: special tokens have no chance, so that lengths agree.
 
     Args:
         speaker: what continues.
@@ -44,31 +43,31 @@ def made(speaker: LanguageModel, prefixes: Sequence[str], cfg: Decoding, seed: i
     """
     model, tokenizer = speaker
     generator = torch.Generator().manual_seed(seed)
-    found = continued(model, ids_of(tokenizer, prefixes), cfg, generator=generator)
+    prompt, special = ids_of(tokenizer, prefixes), sorted(set(tokenizer.all_special_ids))
+
+    def without_them(_: Any, __: Any, logits: Tensor) -> Tensor:
+        return logits.index_fill(-1, torch.tensor(special, device=logits.device, dtype=torch.int64), -math.inf)
+
+    hook = model.get_output_embeddings().register_forward_hook(without_them)
+    try:
+        found = continued(model, prompt, cfg, generator=generator)
+    finally:
+        hook.remove()
     lines = [row[:length].tolist() for row, length in zip(found.values, found.lengths.tolist(), strict=True)]
-    return [str(tokenizer.decode(line, skip_special_tokens=True)) for line in lines]
+    return [str(tokenizer.decode(line)) for line in lines]
 
 
 def scores(texts: Sequence[str], passages: Passages, judge: LanguageModel, embedder: str | None) -> Measures:
     """Diversity and what it is made of, coherence as the judge sees it, words; with an embedder, mauve-lite.
 
-    Texts of which nothing is left without special tokens have no coherence, and are counted as `empty`. Where no text
-    has four words, there is nothing to be diverse: 0.
-
-    Raises:
-        UserError: all texts are empty.
+    Where no text has four words, as a model that is hardly trained makes them, there is nothing to be diverse: 0.
     """
-    there = [at for at, text in enumerate(texts) if text.strip()]
-    if not there:
-        raise UserError("the model made nothing but special tokens and blanks: train it longer (start.steps)")
-    prefixes, said = [passages.prefixes[at] for at in there], [texts[at] for at in there]
-    found = _repetitions(said)
-    found["coherence"] = coherence(*judge, prefixes, said)
+    found = _repetitions(texts)
+    found["coherence"] = coherence(*judge, passages.prefixes, texts)
     found["words"] = generation_length(texts)
-    found["empty"] = 1 - len(there) / len(texts)
     if embedder is not None:
         encoder = open_encoder("text", embedder)
-        found["mauve-lite"] = mauve_lite(embed_items(encoder, passages.human), embed_items(encoder, said))
+        found["mauve-lite"] = mauve_lite(embed_items(encoder, passages.human), embed_items(encoder, texts))
     return found
 
 
@@ -84,7 +83,8 @@ def anchors(speaker: LanguageModel, passages: Passages, judge: LanguageModel) ->
     found["human/words"] = generation_length(human)
     found["dealt/coherence"] = coherence(*judge, prefixes[1:] + prefixes[:1], human)
     found["looped/diversity"] = diversity([_looped(text) for text in human])
-    found["perplexity"] = math.exp(-float(log_likelihoods(*speaker, prefixes, human).mean()))
+    own = found["human/coherence"] if judge is speaker else coherence(*speaker, prefixes, human)
+    found["perplexity"] = math.exp(-own)
     layers = isotropy_of_texts(*speaker, whole(passages))
     found |= {f"isotropy/layer {at:02}": value for at, value in enumerate(layers)}
     return found | {"isotropy": layers[-1]}

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from antiphon.errors import UserError
@@ -84,6 +85,19 @@ def cut_to(tokenizer: Any, texts: Sequence[str], tokens: int) -> list[str]:
     """The first tokens of each text, as text: people's continuations as long as made ones."""
     lines = [tokenizer(text, add_special_tokens=False)["input_ids"][:tokens] for text in texts]
     return [str(tokenizer.decode(line)) for line in lines]
+
+
+def last_layers(model: Any, count: int) -> nn.ModuleList:
+    """The last layers of a causal language model of `transformers`.
+
+    Raises:
+        UserError: it has not so many.
+    """
+    have = int(model.config.num_hidden_layers)
+    stacks = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == have]
+    if count > have or not stacks:
+        raise UserError(f"tuned={count}: {type(model).__name__} has {have} layers")
+    return nn.ModuleList(list(stacks[0])[-count:])
 
 
 def scratch(texts: Sequence[str], *, vocabulary: int, layers: int, width: int, heads: int) -> tuple[Any, Any]:
