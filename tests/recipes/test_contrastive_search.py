@@ -1,4 +1,4 @@
-"""Contrastive search: the trained losses by loops, what is read and continued, what is measured, and what arms share."""
+"""Contrastive search: the trained losses by loops, what is read and continued, and what is measured and shared."""
 
 import pytest
 import torch
@@ -73,7 +73,7 @@ def test_only_the_last_layers_are_tuned_and_kept_in_checkpoints(family):
     assert moved
     assert all(".1." in name for name in moved), moved
     assert len(learner.state_dict()) == len(moved)
-    with pytest.raises(UserError, match="tuned=3: .* has 2 layers"):
+    with pytest.raises(UserError, match=r"tuned=3: .* has 2 layers"):
         last_layers(lm, 3)
 
 
@@ -138,10 +138,11 @@ def test_a_special_token_that_is_likeliest_is_not_made(speaker):
 
 
 def test_levels_beside_the_measures(speaker):
-    asked = Passages(["a dog", "rain falls"], [" barks at the moon all night", " on the roof and on us"])
+    human = [" barks at the moon all night and nobody in the street can sleep", " on the roof and on us"]
+    asked = Passages(["a dog", "rain falls"], human)
     levels = anchors(speaker, asked, speaker)
     assert levels["human/diversity"] == 1
-    assert levels["looped/diversity"] < 0.3
+    assert levels["looped/diversity"] < 0.5
     assert levels["perplexity"] == pytest.approx(torch.tensor(-levels["human/coherence"]).exp().item(), rel=1e-5)
     assert levels["dealt/coherence"] != levels["human/coherence"]
     assert levels["isotropy"] == levels["isotropy/layer 02"]
