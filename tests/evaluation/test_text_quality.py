@@ -36,10 +36,14 @@ def test_texts_are_summed_before_they_are_divided():
 def test_diversity_by_hand():
     assert diversity([PLAIN]) == 1.0
     assert diversity([LOOP]) == pytest.approx(2 / 11 * 2 / 10 * 2 / 9)
-    shares = [round(100 * (1 - 2 / count), 2) for count in (11, 10, 9)]
-    rounded = math.prod(1 - share / 100 for share in shares)
-    assert diversity([LOOP], rounded=True) == rounded
-    assert diversity([LOOP], rounded=True) != diversity([LOOP])
+
+
+def test_the_official_count_leaves_out_each_last_n_gram_and_rounds():
+    shares = [round(100 * (1 - 2 / count), 2) for count in (10, 9, 8)]
+    assert [repetition([LOOP], n, official=True) for n in (2, 3, 4)] == shares
+    assert diversity([LOOP], official=True) == math.prod(1 - share / 100 for share in shares)
+    assert repetition(["a b a b", PLAIN], 2, official=True) == 0  # the repetition is the last one
+    assert repetition(["a b a b", PLAIN], 2) == pytest.approx(100 / 8)
 
 
 def test_length_is_in_words():

@@ -28,8 +28,13 @@ from antiphon.errors import WrongValue
 from antiphon.evaluation.clustering import kmeans
 
 
-def repetition(texts: Sequence[str], n: int) -> float:
+def repetition(texts: Sequence[str], n: int, *, official: bool = False) -> float:
     """rep_n, 0 to 100: how many of the n-grams stood in the same text before.
+
+    Args:
+        texts: continuations, without their prefixes.
+        n: words of an n-gram.
+        official: as the official code counts, whose loop leaves out each text's last n-gram; rounded to two decimals.
 
     Raises:
         WrongValue: no text has n words.
@@ -37,25 +42,25 @@ def repetition(texts: Sequence[str], n: int) -> float:
     different = total = 0
     for text in texts:
         words = text.split()
-        grams = [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
+        grams = [tuple(words[at : at + n]) for at in range(len(words) - n + (not official))]
         different, total = different + len(set(grams)), total + len(grams)
     if n < 1 or total == 0:
         raise WrongValue(f"no text has {n} words or more, so none of their {n}-grams can repeat")
-    return 100 * (1 - different / total)
+    found = 100 * (1 - different / total)
+    return round(found, 2) if official else found
 
 
-def diversity(texts: Sequence[str], *, rounded: bool = False) -> float:
+def diversity(texts: Sequence[str], *, official: bool = False) -> float:
     """The product over n = 2, 3, 4 of 1 - rep_n / 100, 0 to 1 (published as per cents).
 
     Args:
         texts: continuations, without their prefixes.
-        rounded: round rep_n to two decimals first, as the official code does.
+        official: as `repetition` takes it; gives the published values of the published texts.
 
     Raises:
         WrongValue: no text has four words.
     """
-    shares = (round(found, 2) if rounded else found for found in (repetition(texts, n) for n in (2, 3, 4)))
-    return math.prod(1 - share / 100 for share in shares)
+    return math.prod(1 - repetition(texts, n, official=official) / 100 for n in (2, 3, 4))
 
 
 def generation_length(texts: Sequence[str]) -> float:
