@@ -220,3 +220,20 @@ def test_the_kept_model_is_the_trained_one(here):
 def test_settings_that_cannot_be(setting, said):
     with pytest.raises(ConfigError, match=said):
         contrastive_search.tiny().but(**setting)
+
+
+def test_it_trains_on_texts_of_ones_own(here):
+    lines = [f"The {animal} {deed} and {other}." for animal in ("dog", "cat", "hen", "cow") for deed in ("eats", "runs")
+             for other in ("sleeps", "sings", "waits", "leaves")]  # fmt: skip
+    (here / "my.csv").write_text("text\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    cfg = contrastive_search.tiny().but(
+        data__source="folder", data__options={"folder": str(here / "my.csv")}, data__limit=None, start=None,
+        model="scratch", scratch={"vocabulary": 300, "layers": 1, "width": 16, "heads": 2}, compared=("diverse",),
+        train=Train(steps=3, batch_size=8, lr=1e-2), window=16, decoding__max_tokens=8,
+    )  # fmt: skip
+    run = Run.of("contrastive_search", cfg, root=here / "runs")
+    measures = contrastive_search.run(cfg, run)
+    assert measures["test/diverse/words"] > 0
+    assert 0 <= measures["test/start/isotropy"] <= 2
+    lm, tokenizer = open_language_model(run.folder / "model")
+    assert len(continued_texts(lm, tokenizer, ["The dog"], Decoding(max_tokens=5))) == 1
