@@ -14,6 +14,8 @@ from antiphon.config import Config, ConfigError, parse
 from antiphon.data.pairs import expand, load, signal_of
 from antiphon.encoders.space import Space
 from antiphon.evaluation.claims import Claim, Paper
+from antiphon.generation.decoding import Decoding, continued_texts
+from antiphon.generation.models import open_language_model
 from tests.contract.trials import Trials
 
 CPU_SECONDS = 20
@@ -114,18 +116,13 @@ def test_two_processes_equal_one(name, trials, request):
 
 
 @each
-def test_the_saved_space_embeds_alone_as_in_a_batch(name, trials):
+def test_what_is_kept_takes_an_item_alone_as_in_a_batch(name, trials):
+    """A space embeds it; a recipe that trains a language model keeps that instead, and it goes on with a text."""
     trial = trials.whole(name)
-    rows = load(trial.run.config.data)
-    space = Space.load(trial.run.folder / "space")
-    for branch in space.branches:
-        column = next(column for column in expand((branch,), rows.column_names) if signal_of(column) == branch)
-        items = [item for item in rows[column][:20] if item is not None][:3]
-        together = space.embed(**{branch: items})
-        assert together.shape == (len(items), space.width)
-        assert torch.allclose(together.norm(dim=1), torch.ones(len(items)), atol=1e-5)
-        alone = torch.cat([space.embed(**{branch: [item]}) for item in items])
-        assert torch.allclose(alone, together, atol=1e-5)
+    if (trial.run.folder / "model").is_dir():
+        _continues_alone_as_in_a_batch(trial)
+    else:
+        _embeds_alone_as_in_a_batch(trial)
 
 
 @each
@@ -140,6 +137,28 @@ def test_claims_can_be_measured(name, trials):
         assert isinstance(better, Config)
         assert better != worse, f"{claim.text}: both arms are the same"
         assert claim.seeds >= 2
+
+
+def _embeds_alone_as_in_a_batch(trial):
+    rows = load(trial.run.config.data)
+    space = Space.load(trial.run.folder / "space")
+    for branch in space.branches:
+        column = next(column for column in expand((branch,), rows.column_names) if signal_of(column) == branch)
+        items = [item for item in rows[column][:20] if item is not None][:3]
+        together = space.embed(**{branch: items})
+        assert together.shape == (len(items), space.width)
+        assert torch.allclose(together.norm(dim=1), torch.ones(len(items)), atol=1e-5)
+        alone = torch.cat([space.embed(**{branch: [item]}) for item in items])
+        assert torch.allclose(alone, together, atol=1e-5)
+
+
+def _continues_alone_as_in_a_batch(trial):
+    model, tokenizer = open_language_model(trial.run.folder / "model")
+    texts = ["a", "a red circle", "Two texts of unequal length"]
+    for method in ("greedy", "contrastive"):
+        cfg = Decoding(method=method, max_tokens=12)
+        together = continued_texts(model, tokenizer, texts, cfg)
+        assert together == [continued_texts(model, tokenizer, [text], cfg)[0] for text in texts]
 
 
 def _imports(source: Path) -> list[str]:

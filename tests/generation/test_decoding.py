@@ -92,6 +92,11 @@ def test_what_is_drawn_from_is_transformers(mass, temperature):
         assert torch.equal(found.softmax(-1), typical.softmax(-1))
 
 
+def test_diverse_search_wants_a_generator():
+    with pytest.raises(WrongValue, match=r"method=diverse draws: give a torch\.Generator"):
+        continued(model("llama"), prompts(), Decoding(method="diverse"))
+
+
 @pytest.mark.parametrize("method", ["nucleus", "typical"])
 def test_draws_follow_the_distribution_and_the_generator(method):
     lm, prompt = model("llama"), prompts()[:1]
@@ -104,6 +109,24 @@ def test_draws_follow_the_distribution_and_the_generator(method):
     assert torch.equal(drawn, again)
     with pytest.raises(WrongValue, match=rf"method={method} draws: give a torch.Generator"):
         continued(lm, prompt, cfg)
+
+
+@each_family
+def test_diverse_search_is_nucleus_and_then_contrastive(family):
+    lm, prompt = model(family), prompts()
+    cfg = Decoding(method="diverse", drawn=3, mass=0.8, temperature=1.5, max_tokens=12)
+    found = continued(lm, prompt, cfg, generator=torch.Generator().manual_seed(2)).values
+    draws = cfg.but(method="nucleus", max_tokens=3)
+    first = continued(lm, prompt, draws, generator=torch.Generator().manual_seed(2)).values
+    assert torch.equal(found[:, :3], first)
+    for at, length in enumerate(prompt.lengths.tolist()):
+        begun = torch.cat([prompt.values[at, :length], first[at]])
+        rest = continued(
+            lm, Padded(begun[None], torch.tensor([length + 3])), cfg.but(method="contrastive", max_tokens=9)
+        )
+        assert found[at, 3:].tolist() == rest.values[0].tolist()
+    other = continued(lm, prompt, cfg, generator=torch.Generator().manual_seed(3)).values
+    assert not torch.equal(found, other)
 
 
 @pytest.mark.parametrize("method", ["greedy", "beam", "contrastive"])

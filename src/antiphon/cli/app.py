@@ -9,7 +9,22 @@ from typing import TextIO
 
 import typer
 
-from antiphon.cli import caption, claims, copy, data, demo, doctor, embed, evaluate, new, recipes, search, show, train
+from antiphon.cli import (
+    caption,
+    claims,
+    copy,
+    data,
+    demo,
+    doctor,
+    embed,
+    evaluate,
+    generate,
+    new,
+    recipes,
+    search,
+    show,
+    train,
+)
 from antiphon.errors import Stopped, UserError
 
 app = typer.Typer(
@@ -25,6 +40,7 @@ app.command()(demo.demo)
 app.command()(search.search)
 app.command()(embed.embed)
 app.command()(caption.caption)
+app.command()(generate.generate)
 app.command()(recipes.recipes)
 app.command()(show.show)
 app.command()(train.train)

@@ -1,13 +1,13 @@
-"""Decoding: greedy, nucleus, typical, beam and contrastive search for causal language models of `transformers`.
+"""Decoding: greedy, nucleus, typical, beam, contrastive and diverse contrastive search for models of `transformers`.
 
 Contrastive search (arXiv 2202.06417, 2210.14140) takes, of the k likeliest next tokens v (the set V_k),
 
     argmax_v  (1 - a) * p(v | x_<t)  -  a * max_{j<t} cos(h_v, h_j)
 
 p being the softmax over all words, not only over V_k, and h the last hidden states behind the last norm, of the prompt
-and of what was made. `transformers` dropped it from its core in 2025; token ids are those of its version 4.55
-(`penalty_alpha`, `top_k`). The other ids and distributions are those of `model.generate`. Nucleus: arXiv 1904.09751;
-typical: arXiv 2202.00666.
+and of what was made. Diverse contrastive search draws its first tokens as nucleus does. `transformers` dropped it from
+its core in 2025; token ids are those of its version 4.55 (`penalty_alpha`, `top_k`). The other ids and distributions
+are those of `model.generate`. Nucleus: arXiv 1904.09751; typical: arXiv 2202.00666.
 
 Axes: B texts, K candidates, C columns read so far, D width of the model, V words.
 """
@@ -30,6 +30,7 @@ from antiphon.generation.beams import Hypotheses
 from antiphon.generation.branches import Branches
 from antiphon.types import Padded
 
+Method = Literal["greedy", "nucleus", "typical", "beam", "contrastive", "diverse"]
 Stop = Callable[[list[int]], bool]
 """Whether a text ends with these new token ids."""
 
@@ -37,20 +38,22 @@ Stop = Callable[[list[int]], bool]
 class Decoding(Config):
     """How a text is continued."""
 
-    method: Literal["greedy", "nucleus", "typical", "beam", "contrastive"] = "greedy"
+    method: Method = "greedy"
     max_tokens: PositiveInt = 32
     """New tokens of a text, at most."""
     temperature: PositiveFloat = 1.0
-    """nucleus, typical: logits are divided by it first."""
+    """nucleus, typical, diverse: before a draw, logits are divided by it."""
     mass: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """nucleus: the likeliest tokens that hold this share are drawn from; typical: the most typical ones."""
+    """nucleus, diverse: the likeliest tokens that hold this share are drawn from; typical: the most typical ones."""
     beams: Annotated[int, Field(ge=2)] = 4
     length_penalty: float = 1.0
     """beam: the sum of log-probabilities is divided by the new tokens' number to this power."""
     candidates: PositiveInt = 4
-    """contrastive: k. The papers take 3 to 10."""
+    """contrastive, diverse: k. The papers take 3 to 10."""
     penalty: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """contrastive: a; 0 is greedy search."""
+    """contrastive, diverse: a; 0 is greedy search."""
+    drawn: PositiveInt = 2
+    """diverse: so many first tokens are drawn as nucleus draws them, and the search goes on from there."""
 
 
 @torch.inference_mode()
@@ -74,13 +77,13 @@ def continued(
         ends: token ids that end a text.
         stops: sequences of token ids that end a text.
         stop: a further test of the new ids of a text.
-        generator: of what is drawn; nucleus and typical sampling want one. Draws are shared out in the texts' order.
+        generator: of what is drawn; nucleus, typical and diverse want one. Draws are shared out in the texts' order.
 
     Raises:
         WrongValue: a setting, a model or a prompt that does not fit.
     """
     cfg = cfg or Decoding()
-    if cfg.method in ("nucleus", "typical") and generator is None:
+    if cfg.method in ("nucleus", "typical", "diverse") and generator is None:
         raise WrongValue(f"method={cfg.method} draws: give a torch.Generator")
     ending = _Ending(ends, stops, stop)
     with evaluating(model):
@@ -88,7 +91,8 @@ def continued(
         if cfg.method == "beam":
             lines = _beam(branches, cfg, ending)
         else:
-            step = _Contrast(branches, cfg) if cfg.method == "contrastive" else _Draw(branches, cfg, generator)
+            searching = cfg.method in ("contrastive", "diverse")
+            step = _Contrast(branches, cfg, generator) if searching else _Draw(branches, cfg, generator)
             lines = _one_by_one(step, branches.logits, cfg, ending)
     lengths = torch.tensor([len(line) for line in lines])
     values = torch.zeros(len(lines), int(lengths.max()), dtype=torch.int64)
@@ -153,9 +157,9 @@ def left_padded(values: Tensor, mask: Int[Tensor, "b t"]) -> Padded:
 
 
 def filtered(logits: Float[Tensor, "b v"], cfg: Decoding) -> Float[Tensor, "b v"]:
-    """Logits over the temperature; -inf for what nucleus or typical sampling never draws."""
+    """Logits over the temperature; -inf for what typical, or else nucleus sampling never draws."""
     logits = logits.float() / cfg.temperature
-    if cfg.method == "nucleus":
+    if cfg.method != "typical":
         ordered, order = logits.sort(descending=False, dim=-1)
         drop = ordered.softmax(-1).cumsum(-1) <= 1 - cfg.mass
         drop[:, -1:] = False
@@ -192,8 +196,7 @@ class _Draw:
     def next(self, logits: Float[Tensor, "b v"]) -> Int[Tensor, " b"]:
         if self.cfg.method == "greedy":
             return logits.argmax(-1)
-        shares = filtered(logits, self.cfg).softmax(-1).cpu()  # the generator's draws are the same on every device
-        return torch.multinomial(shares, 1, generator=self.generator)[:, 0].to(logits.device)
+        return _drawn(logits, self.cfg, self.generator)
 
     def read(self, ids: Int[Tensor, " b"]) -> Float[Tensor, "b v"]:
         return self.branches.read(ids[:, None])[:, 0]
@@ -202,15 +205,16 @@ class _Draw:
 class _Contrast:
     """The next token of each text by contrastive search: choosing it reads it, so `read` has nothing to do."""
 
-    def __init__(self, branches: Branches, cfg: Decoding) -> None:
-        self.branches, self.cfg = branches, cfg
+    def __init__(self, branches: Branches, cfg: Decoding, generator: torch.Generator | None) -> None:
+        self.branches, self.cfg, self.generator = branches, cfg, generator
+        self.to_draw = cfg.drawn if cfg.method == "diverse" else 0
         self.logits = torch.empty(0)
         before = _unit(branches.hidden)
         self.unit_BCD = before.new_zeros(len(before), before.shape[1] + cfg.max_tokens, before.shape[2])
         self.unit_BCD[:, : before.shape[1]] = before
 
     def next(self, logits: Float[Tensor, "b v"]) -> Int[Tensor, " b"]:
-        shares_BK, ids_BK = logits.float().softmax(-1).topk(min(self.cfg.candidates, logits.shape[1]))
+        shares_BK, ids_BK = self._candidates(logits)
         seen_BC = self.branches.seen
         column = seen_BC.shape[1]
         chosen_B = torch.empty(0, dtype=torch.int64)
@@ -231,6 +235,20 @@ class _Contrast:
 
     def read(self, ids: Int[Tensor, " b"]) -> Float[Tensor, "b v"]:
         return self.logits
+
+    def _candidates(self, logits: Float[Tensor, "b v"]) -> tuple[Tensor, Tensor]:
+        """Probabilities and ids; a token that was drawn is the only candidate."""
+        if not self.to_draw:
+            likeliest = logits.float().softmax(-1).topk(min(self.cfg.candidates, logits.shape[1]))
+            return likeliest.values, likeliest.indices
+        self.to_draw -= 1
+        ids_BK = _drawn(logits, self.cfg, self.generator)[:, None]
+        return torch.ones(ids_BK.shape, device=ids_BK.device), ids_BK
+
+
+def _drawn(logits: Float[Tensor, "b v"], cfg: Decoding, generator: torch.Generator | None) -> Int[Tensor, " b"]:
+    shares = filtered(logits, cfg).softmax(-1).cpu()  # the generator's draws are the same on every device
+    return torch.multinomial(shares, 1, generator=generator)[:, 0].to(logits.device)
 
 
 def _one_by_one(step: _Draw | _Contrast, logits: Tensor, cfg: Decoding, ending: _Ending) -> list[list[int]]:
@@ -268,4 +286,4 @@ def _room(cfg: Decoding) -> int:
     """Columns of the cache behind the prompt."""
     if cfg.method == "beam":
         return cfg.beams * (cfg.max_tokens - 1)
-    return cfg.max_tokens + (cfg.candidates - 1 if cfg.method == "contrastive" else 0)
+    return cfg.max_tokens + (cfg.candidates - 1 if cfg.method in ("contrastive", "diverse") else 0)

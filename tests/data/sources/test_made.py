@@ -77,7 +77,7 @@ def _sound(source: object) -> torch.Tensor:
 def test_sources_are_found_and_errors_name_them() -> None:
     assert names() == [
         "actions", "captions", "clipart", "events", "folder", "hub", "intents", "made", "moving", "prompts",
-        "sentences", "shards", "stamps", "sts", "tatoeba",
+        "prose", "sentences", "shards", "stamps", "sts", "tatoeba",
     ]  # fmt: skip
     with pytest.raises(UserError, match="no source 'stamp': there are actions, captions, clipart, events, folder"):
         load("stamp")
