@@ -13,7 +13,7 @@ from antiphon.encoders.features import FeatureCache, encode_once
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Space
 from antiphon.evaluation.floors import TfIdf
-from antiphon.recipes.space2.measures import Intents, Turns, intent_scores, means, tree_scores
+from antiphon.recipes.space2.measures import Embed, Intents, Turns, intent_scores, means, tree_scores
 from antiphon.runs import Measures, Run
 
 
@@ -39,10 +39,10 @@ def floors(
     if own.result is not None:
         return own.result
     found = {f"chance/{side}/full": chance(asked) for side in ("dev", "test")}
-    embed = lambda texts: space.embed(text=list(texts)).numpy()  # noqa: E731
+    embed = partial(own_vectors, space)
     names = ("random", "tfidf", *((reference,) if reference else ()))
     for name in names:
-        trees = {}
+        trees: Measures = {}
         for side, turns in held.items():
             if name == "random":
                 vectors = embed(turns.texts)
@@ -53,11 +53,19 @@ def floors(
             trees |= {f"{side}/tree/{key}": value for key, value in tree_scores(vectors, turns).items()}
         by_set = {}
         for key, intents in asked.items():
-            read = {"random": embed, "tfidf": _words_of(intents)}.get(name) or partial(published, name)
+            read: Embed = partial(published, name)
+            if name in ("random", "tfidf"):
+                read = embed if name == "random" else _words_of(intents)
             penalty = None if name == "tfidf" else l2  # its vectors are too wide
             by_set[key] = intent_scores(read, intents, shots=shots, seed=own.seed, l2=penalty)
         found |= {f"{name}/{key}": value for key, value in (trees | means(by_set)).items()}
     return own.finish(found)
+
+
+def own_vectors(space: Space, texts: Sequence[str]) -> np.ndarray:
+    """What a space makes of texts."""
+    vectors: np.ndarray = space.embed(text=list(texts)).numpy()
+    return vectors
 
 
 def chance(asked: Mapping[str, Intents]) -> float:

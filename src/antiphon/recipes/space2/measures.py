@@ -23,6 +23,7 @@ from antiphon.config import Config
 from antiphon.data.pairs import Pairs, load
 from antiphon.errors import UserError
 from antiphon.evaluation.probe import fit_logistic
+from antiphon.recipes.space2.rows import drawn
 from antiphon.recipes.space2.trees import VIEWS, TreeCodes, combined_scores, view_scores
 from antiphon.runs import Measures
 
@@ -75,8 +76,9 @@ def read_intents(asked: Asked) -> Intents:
         if asked.classes not in rows.column_names:
             raise UserError(f"{asked.name}: no column {asked.classes}, the rows have {', '.join(rows.column_names)}")
     names = sorted(set(parts["pool"][asked.classes]))
-    texts = [text for rows in parts.values() for text in rows[asked.data.columns[0]]]
-    labels = np.array([names.index(name) for rows in parts.values() for name in rows[asked.classes]])
+    read = {part: rows.select_columns([asked.data.columns[0], asked.classes])[:] for part, rows in parts.items()}
+    texts = [text for rows in read.values() for text in rows[asked.data.columns[0]]]
+    labels = np.array([names.index(name) for rows in read.values() for name in rows[asked.classes]])
     examples = len(parts["pool"])
     order, sides = np.random.default_rng(0).permutation(examples), {"dev": 0.1, "test": 0.0 if asked.test else 0.2}
     places: dict[str, list[int]] = {"dev": [], "test": list(range(examples, len(texts))), "pool": []}
@@ -116,8 +118,7 @@ def intent_scores(embed: Embed, intents: Intents, *, shots: Sequence[int], seed:
 
 def read_turns(rows: Sequence[Mapping[str, Any]], most: int, seed: int) -> Turns:
     """So many of the rows, by chance, and what their trees share."""
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:most].tolist()
-    chosen = [rows[at] for at in sorted(order)]
+    chosen = drawn(rows, most, seed)
     codes = TreeCodes([row["tree"] for row in chosen])
     matrix = codes.matrix([row["tree"] for row in chosen])
     by_view = np.stack([each.toarray() for each in view_scores(matrix, codes.starts)]).astype(np.float32)

@@ -17,7 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from antiphon.data.augment import whole
-from antiphon.data.collate import EPOCH, INDEX, Collate
+from antiphon.data.collate import EPOCH, INDEX, Augment, Collate
 from antiphon.decode import BadInput, clean_text, split_words
 from antiphon.encoders.text import padded_ids
 from antiphon.encoders.words import WordCnn
@@ -33,17 +33,25 @@ MASK = 0
 """The id of a masked word: what `WordCnn` takes for a word that it does not know."""
 
 
-def turn_text(previous: str | None, text: str, most: int) -> str:
-    """A turn for the encoder: the last words of the turn before, each behind a `_`, and the turn itself.
+def turn_text(previous: str | None, text: str, most: tuple[int, int]) -> str:
+    """A turn for the encoder: the last words of the turn before, each behind a `_`, and the turn's own first words.
 
     So a word of the other speaker is another word, which stands for the paper's role embeddings.
     """
-    before = split_words(previous or "")[-most:] if most else []
-    return " ".join([*(f"_{word}" for word in before), text])
+    before, own = split_words(previous or ""), split_words(text)
+    kept = text if len(own) <= most[1] else " ".join(own[: most[1]])
+    return " ".join([*(f"_{word}" for word in before[len(before) - min(most[0], len(before)) :]), kept])
 
 
 def turns(
-    data: Any, column: str, run: Run, *, previous: str | None, most: int, tree: str | None, levels: Mapping[str, str]
+    data: Any,
+    column: str,
+    run: Run,
+    *,
+    previous: str | None,
+    most: tuple[int, int],
+    tree: str | None,
+    levels: Mapping[str, str],
 ) -> list[Row]:
     """Rows of `id, text, plain, tree, dialog, domain`; a row without a usable text is left out, and told to the run.
 
@@ -52,7 +60,7 @@ def turns(
         column: of texts.
         run: told of bad texts.
         previous: the column with the turn before, where the source has it.
-        most: words of it that are kept.
+        most: words of it that are kept, the last ones; and of the turn itself, the first ones.
         tree: the column with trees, where the source has it.
         levels: columns of single names, by level, in place of trees: `{"domain": "topic", "intent": "kind"}`.
 
@@ -65,8 +73,8 @@ def turns(
             f"levels={dict(levels)}: no level or column {strangers[0]}; levels are {', '.join(LEVELS)}, the rows have "
             f"{', '.join(data.column_names)}"
         )
-    names = [name for name in (previous, tree, "dialog", "domain") if name in data.column_names]
-    columns = {name: list(data[name]) for name in {"id", column, *names, *levels.values()}}
+    names = [name for name in (previous, tree, "dialog", "domain") if name and name in data.column_names]
+    columns = data.select_columns(sorted({"id", column, *names, *levels.values()}))[:]
     found = []
     for at, (row, text) in enumerate(zip(columns["id"], columns[column], strict=True)):
         try:
@@ -88,6 +96,12 @@ def turns(
             }
         )  # fmt: skip
     return found
+
+
+def drawn(rows: Sequence[Any], most: int | None, seed: int) -> list[Any]:
+    """So many of the rows, by chance, in their order; all where there are fewer."""
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
+    return [rows[at] for at in sorted(order[:most])]
 
 
 def with_words(rows: Sequence[Row], encoder: WordCnn) -> list[Row]:
@@ -160,9 +174,9 @@ class _Codes:
 class TurnBatches:
     """Batches of labelled turns, and as many unlabelled ones drawn by chance.
 
-    Entries: `text`, `masked` and `codes` of the labelled turns, and `other` and `other_masked` of the unlabelled. With
-    `together` = m, every row brings m - 1 others that share its first domain and slot (its first domain and intent,
-    where it has no slot), so that views of values have positives.
+    Entries: `text`, `text_masked` and `codes` of the labelled turns, `other` and `other_masked` of the unlabelled.
+    With `together` = m, every row brings m - 1 others that share its first domain and slot (its first domain and
+    intent, where it has no slot), so that views of values have positives.
 
     Args:
         rows: the labelled ones, as `with_words` gives them.
@@ -184,8 +198,9 @@ class TurnBatches:
             self.like[_kind(row["tree"])].append(place)
         drawn = [number for row in [*rows, *others] for number in row["words"][0]]
         mask = partial(masked, share=share, drawn=drawn)
-        entries: dict[str, Any] = {"text": _Ids(), "masked": _Masked(), "codes": _Codes()}
-        of, augment = {"text": "words", "masked": "words"}, {"masked": mask}
+        entries: dict[str, Any] = {"text": _Ids(), "text_masked": _Masked(), "codes": _Codes()}
+        of = {"text": "words", "text_masked": "words"}
+        augment: dict[str, Augment] = {"text_masked": mask}
         if others:
             entries |= {"other": _Ids(), "other_masked": _Masked()}
             of |= {"other": "words", "other_masked": "words"}

@@ -69,7 +69,7 @@ class TreeCodes:
     """
 
     def __init__(self, trees: Sequence[Tree]) -> None:
-        sets = [view_sets(tree) for tree in trees]
+        sets = [view_sets(tree) for tree in {tuple(tree) for tree in trees}]
         self.places: dict[tuple[str, tuple[str, ...]], int] = {}
         starts = [1]
         for view in VIEWS:
@@ -85,11 +85,9 @@ class TreeCodes:
 
     def matrix(self, trees: Sequence[Tree]) -> Int[Tensor, "n k"]:
         """The numbers of each tree, filled up with 0."""
-        codes = torch.zeros(len(trees), self.most, dtype=torch.int64)
-        for row, tree in zip(codes, trees, strict=True):
-            numbers = self(tree)
-            row[: len(numbers)] = torch.tensor(numbers, dtype=torch.int64)
-        return codes
+        numbers = {tree: self(tree) for tree in {tuple(tree) for tree in trees}}
+        filled = [[*numbers[tuple(tree)], *[0] * (self.most - len(numbers[tuple(tree)]))] for tree in trees]
+        return torch.tensor(filled, dtype=torch.int64).reshape(len(trees), self.most)
 
 
 def view_scores(codes: Int[Tensor, "n k"], starts: Int[Tensor, " bounds"]) -> list[sparse.csr_matrix]:
@@ -124,8 +122,8 @@ def combined_scores(codes: Int[Tensor, "n k"], starts: Int[Tensor, " bounds"]) -
 
 def exact_scores(codes: Int[Tensor, "n k"]) -> Float[Tensor, "n n"]:
     """1 for two turns of the same tree, else 0; a turn without annotation is like itself alone."""
-    _, which = codes.unique(dim=0, return_inverse=True)
-    same = (which[:, None] == which[None, :]) & (codes > 0).any(1)[:, None]
+    _, which = torch.unique(codes, dim=0, return_inverse=True)
+    same: Tensor = (which[:, None] == which[None, :]) & (codes > 0).any(1)[:, None]
     return same.float().fill_diagonal_(1)
 
 

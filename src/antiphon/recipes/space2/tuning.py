@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
@@ -18,6 +19,7 @@ from antiphon.recipes.space2.measures import Intents
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, Learner
+from antiphon.types import Padded
 
 
 class Classifier(Learner):
@@ -41,7 +43,7 @@ class Classifier(Learner):
         right = (cross_entropy(first, batch["label"]) + cross_entropy(second, batch["label"])) / 2
         return {"right": right, "agreement": self.agreement * divergence(first, second)}
 
-    def logits(self, texts: Tensor) -> Tensor:
+    def logits(self, texts: Padded) -> Tensor:
         """Answers of a batch of texts."""
         found: Tensor = self.answer(self.dropout(self.branch.head(self.branch.encoder(texts))))
         return found
@@ -84,7 +86,7 @@ def tuned(
             answers = torch.cat(
                 [
                     learner.logits(encoder.collate([intents.texts[at] for at in part])).argmax(1)
-                    for part in torch.from_numpy(places).split(256)
+                    for part in np.array_split(places, range(256, len(places), 256))
                 ]
             )
             found[f"{side}/full/tuned"] = float((answers == torch.from_numpy(intents.labels[places])).double().mean())
