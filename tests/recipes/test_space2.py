@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from antiphon.data.pairs import Pairs
+from antiphon.encoders.heads import HeadConfig
 from antiphon.encoders.words import WordCnn
 from antiphon.errors import UserError
 from antiphon.objectives.contrast import contrast
@@ -21,7 +22,7 @@ from antiphon.recipes.space2.rows import (
     frequent_words,
     masked,
     turn_text,
-    turns,
+    turns_of,
     value_places,
     with_words,
 )
@@ -38,6 +39,7 @@ from antiphon.recipes.space2.trees import (
 )
 from antiphon.recipes.space2.tuning import divergence
 from antiphon.runs import Run
+from antiphon.types import Padded
 
 BUS = [("buses", "inform", "to", "bern"), ("buses", "inform", "when", "noon")]
 TRAIN = [("trains", "inform", "to", "bern"), ("trains", "request", "fare", None)]
@@ -194,7 +196,7 @@ def _rows(tmp_path, trees=TREES):
     data = Dataset.from_dict(
         {"id": [f"r{at}" for at in range(len(trees))], "text": texts, "tree": [json.dumps(tree) for tree in trees]}
     )
-    found = turns(data, "text", Run(tmp_path, space2.tiny()), **SETTINGS)
+    found, _ = turns_of(data, "text", **SETTINGS)
     return with_words(found, WordCnn("tiny", buckets=64, dropout=0.0))
 
 
@@ -233,10 +235,11 @@ def test_frequent_words_and_drawn_rows(tmp_path):
 
 def _learner(rows, **changes):
     torch.manual_seed(0)
-    cfg = space2.tiny().but(text__head__dropout=0.0, **changes)
+    settings = {"width": 16, "projected": 8, "scores": "views", "temperature": 0.07, "mlm": 0.1} | changes
     codes = TreeCodes([row["tree"] for row in rows])
     encoder = WordCnn("tiny", buckets=64, dropout=0.0)
-    return space2.Space2(cfg, encoder, codes.starts, frequent_words(rows, 2)), encoder, codes
+    head = HeadConfig(pooling="attention", norm="none")
+    return space2.Space2(encoder, codes.starts, frequent_words(rows, 2), head=head, **settings), encoder, codes
 
 
 @pytest.mark.parametrize(
@@ -285,7 +288,7 @@ def test_masked_words_are_guessed_by_the_word_vectors(tmp_path):
     words = learner.vocabulary.tolist()
     for row in range(7):
         length = int(batch["text_masked"].lengths[row])
-        tokens = encoder(space2.Padded(seen[row : row + 1, :length], torch.tensor([length]))).tokens[0]
+        tokens = encoder(Padded(seen[row : row + 1, :length], torch.tensor([length]))).tokens[0]
         for at in range(length):
             if asked[row, at].item() in words:
                 logits = (learner.guess(tokens[at]) @ encoder.embedding.weight[words].T + learner.bias).tolist()
@@ -363,7 +366,7 @@ def test_what_does_not_fit_is_told(tmp_path):
 
 
 def test_nothing_trained_is_the_random_floor(tmp_path):
-    cfg = space2.tiny().but(scores="random", tune=None)
+    cfg = space2.tiny().but(scores="random", tune=False)
     measures = space2.run(cfg, Run.of("space2", cfg, root=tmp_path))
     assert measures["test/tree/spearman"] == pytest.approx(measures["random/test/tree/spearman"])
     shuffled = cfg.but(scores="shuffled", train__steps=3)

@@ -23,7 +23,6 @@ from antiphon.encoders.text import padded_ids
 from antiphon.encoders.words import WordCnn
 from antiphon.errors import UserError
 from antiphon.recipes.space2.trees import Branch, Tree, TreeCodes, read_tree
-from antiphon.runs import Run
 from antiphon.training.learner import Batch
 from antiphon.types import Padded
 
@@ -43,22 +42,20 @@ def turn_text(previous: str | None, text: str, most: tuple[int, int]) -> str:
     return " ".join([*(f"_{word}" for word in before[len(before) - min(most[0], len(before)) :]), kept])
 
 
-def turns(
+def turns_of(
     data: Any,
     column: str,
-    run: Run,
     *,
     previous: str | None,
     most: tuple[int, int],
     tree: str | None,
     levels: Mapping[str, str],
-) -> list[Row]:
-    """Rows of `id, text, plain, tree, dialog, domain`; a row without a usable text is left out, and told to the run.
+) -> tuple[list[Row], list[tuple[str, str]]]:
+    """Rows of `id, text, plain, tree, dialog, domain`; and rows without a usable text, each with the reason.
 
     Args:
         data: the rows of a source.
         column: of texts.
-        run: told of bad texts.
         previous: the column with the turn before, where the source has it.
         most: words of it that are kept, the last ones; and of the turn itself, the first ones.
         tree: the column with trees, where the source has it.
@@ -75,12 +72,12 @@ def turns(
         )
     names = [name for name in (previous, tree, "dialog", "domain") if name and name in data.column_names]
     columns = data.select_columns(sorted({"id", column, *names, *levels.values()}))[:]
-    found = []
+    found, refused = [], []
     for at, (row, text) in enumerate(zip(columns["id"], columns[column], strict=True)):
         try:
             text = clean_text(text)
         except BadInput as error:
-            run.quarantine(column, str(row), str(error))
+            refused.append((str(row), str(error)))
             continue
         before = columns[previous][at] if previous in columns else None
         if levels:
@@ -95,7 +92,7 @@ def turns(
                 "domain": columns["domain"][at] if "domain" in columns else None,
             }
         )  # fmt: skip
-    return found
+    return found, refused
 
 
 def drawn(rows: Sequence[Any], most: int | None, seed: int) -> list[Any]:
