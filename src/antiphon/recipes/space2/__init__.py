@@ -175,8 +175,9 @@ def run(cfg: Config, run: Run) -> Measures:
     )  # fmt: skip
     space = Space(branches_of(learner.branches)).eval()
     own = Run.of("space2_floors", _shared(cfg), seed=run.seed, root=run.folder.parent)
-    options = {"shots": cfg.shots, "l2": cfg.l2}
-    measures = dict(floors(own, space, found.held, found.asked, **options, reference=cfg.reference))
+    measures = dict(
+        floors(own, space, found.held, found.asked, shots=cfg.shots, l2=cfg.l2, reference=cfg.reference)
+    )  # fmt: skip
     at_start = own_vectors(space, found.held["test"].texts)
     if cfg.scores != "random":
         collate = TurnBatches(
@@ -190,7 +191,9 @@ def run(cfg: Config, run: Run) -> Measures:
         trees = tree_scores(vectors[side], turns)
         measures |= {f"{side}/tree/{name}": value for name, value in trees.items()}
     embed = partial(own_vectors, space)
-    measures |= means({name: intent_scores(embed, of, **options, seed=run.seed) for name, of in found.asked.items()})
+    measures |= means(
+        {name: intent_scores(embed, of, shots=cfg.shots, seed=run.seed, l2=cfg.l2) for name, of in found.asked.items()}
+    )
     if cfg.tune:
         branch = branches_of(learner.branches)["text"]
         measures |= means(
