@@ -15,12 +15,12 @@ control), `labelled` (`views` without unlabelled turns), `mlm`, and `random` (no
 
 On texts of one's own, here a CSV with columns `text`, `topic`, `kind`:
 
-    antiphon train space2 data.source=folder data.options='{folder: my.csv}' data.split_by=id tree=null previous=null \\
-        levels='{domain: topic, intent: kind}' more=null unlabelled=null asked='[]'
+    antiphon train space2 data.source=folder data.options='{folder: my.csv}' data.split_by=id more='[]' \\
+        unlabelled='[]' asked='[]' levels='{domain: topic, intent: kind}'
 
 The ten views, the loss, the temperature, the weight of masked words and which words are masked are the published
-code's; 80/10/10 on values too is reconstructed. Values are
-masked in every arm, the one use of labels in `none` and `mlm`.
+code's; 80/10/10 on values too is reconstructed. Values are masked in every arm, the one use of labels in `none` and
+`mlm`.
 
 differs: a convolution over hashed words, trained here from nothing, in the place of a dialog BERT of 110M; it masks
     words, not word pieces, and asks for the most frequent ones only.
@@ -186,14 +186,7 @@ def run(cfg: Config, run: Run) -> Measures:
         run.seed_all()
         fit(learner.train(), collate.rows, cfg.train, run, collate=collate)
     space.eval().save(run.folder / "space")
-    vectors = {side: own_vectors(space, turns.texts) for side, turns in found.held.items()}
-    for side, turns in found.held.items():
-        trees = tree_scores(vectors[side], turns)
-        measures |= {f"{side}/tree/{name}": value for name, value in trees.items()}
-    embed = partial(own_vectors, space)
-    measures |= means(
-        {name: intent_scores(embed, of, shots=cfg.shots, seed=run.seed, l2=cfg.l2) for name, of in found.asked.items()}
-    )
+    measures |= _measured(cfg, space, found, run.seed)
     if cfg.tune:
         branch = branches_of(learner.branches)["text"]
         measures |= means(
@@ -201,8 +194,19 @@ def run(cfg: Config, run: Run) -> Measures:
         )
     with torch.inference_mode():
         projections = learner.eval().projected(encoder.collate(found.held["test"].texts))
-    draw(run, measures, found.held["test"], at_start, vectors["test"], projections, cfg.reference)
+    vectors = own_vectors(space, found.held["test"].texts)
+    draw(run, measures, found.held["test"], at_start, vectors, projections, cfg.reference)
     return run.finish({**measures, "seconds/total": time.perf_counter() - started})
+
+
+def _measured(cfg: Config, space: Space, found: Material, seed: int) -> Measures:
+    """Held-out trees and intents."""
+    embed, measures = partial(own_vectors, space), dict[str, float]()
+    for side, held in found.held.items():
+        measures |= {f"{side}/tree/{name}": value for name, value in tree_scores(embed(held.texts), held).items()}
+    return measures | means(
+        {name: intent_scores(embed, of, shots=cfg.shots, seed=seed, l2=cfg.l2) for name, of in found.asked.items()}
+    )
 
 
 def _words(tower: Tower) -> WordCnn:
