@@ -80,7 +80,7 @@ def test_sources_are_found_and_errors_name_them() -> None:
     files = sorted(Path(made.__file__).parent.glob("[a-z]*.py"))
     assert names() == [file.stem for file in files]
     assert {"folder", "hub", "made", "shards", "stamps"} <= set(names())
-    with pytest.raises(UserError, match="no source 'stamp': there are actions, captions, .*, stamps, "):
+    with pytest.raises(UserError, match=r"no source 'stamp': there are actions, captions, .*, stamps, "):
         load("stamp")
     with pytest.raises(UserError, match="made has no option row: it has rows, seed"):
         load("made", row=3)
