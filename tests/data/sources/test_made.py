@@ -76,10 +76,10 @@ def _sound(source: object) -> torch.Tensor:
 
 def test_sources_are_found_and_errors_name_them() -> None:
     assert names() == [
-        "actions", "captions", "clipart", "events", "folder", "hub", "intents", "made", "moving", "prompts",
-        "sentences", "shards", "stamps", "sts", "tatoeba",
+        "actions", "captions", "clipart", "documents", "events", "folder", "hub", "intents", "made", "moving",
+        "prompts", "sentences", "shards", "stamps", "sts", "tatoeba",
     ]  # fmt: skip
-    with pytest.raises(UserError, match="no source 'stamp': there are actions, captions, clipart, events, folder"):
+    with pytest.raises(UserError, match="no source 'stamp': there are actions, captions, clipart, documents, events"):
         load("stamp")
     with pytest.raises(UserError, match="made has no option row: it has rows, seed"):
         load("made", row=3)
