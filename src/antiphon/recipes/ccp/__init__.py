@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import Annotated, Any, Literal
 
 import torch
@@ -59,7 +60,8 @@ from antiphon.recipes.ccp.scores import Trial, floor_scores, scores
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
-from antiphon.types import Padded, Views
+from antiphon.training.views import views_of
+from antiphon.types import Views
 
 PAPER = Paper(
     "2206.03281", "Unsupervised Context Aware Sentence Representation Pretraining for Multi-lingual Dense Retrieval"
@@ -98,6 +100,9 @@ class Config(Settings):
     """Keys that a bank holds."""
     together: bool = False
     """Batches of few documents with many pairs of each, which is where leakage shows; see train.bucket."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """Of the key encoder, a slow copy of the query encoder, so that a bank's keys of many steps are of one kind; 0: keys
+    come from the query encoder itself, with gradients."""
     temperature: PositiveFloat = 0.07
     balance: Annotated[NonNegativeFloat, Field(le=1)] = 0.5
     """a: languages are drawn by n^a, n being their sentences."""
@@ -122,29 +127,34 @@ class CCP(ContrastiveLearner):
         self.cfg = cfg
         self.branches = nn.ModuleDict({"text": Branch(encoder, Head(encoder.width, cfg.width, cfg.text.head))})
         self.project = Projection(cfg.width, cfg.width, cfg.norm)
+        self.slow = nn.ModuleList([deepcopy(self.branches["text"]), deepcopy(self.project)]) if cfg.momentum else None
+        if self.slow is not None:
+            self.slow.requires_grad_(False)
         self.banks = None if cfg.bank == "batch" else Banks(
             languages, cfg.bank_size, cfg.width, shared=cfg.bank == "shared"
         )  # fmt: skip
         self.cosine = 0.0
 
     def embed(self, batch: Batch) -> Views:
-        """f of both sentences, before g: that looks at all rows, and so stands in `losses`."""
+        """f of both sentences, by the query and the key encoder, before g: that looks at all rows, in `losses`."""
         branch = branches_of(self.branches)["text"]
         views: Views = {name: batch[name] for name in ("number", "other", "language")}
-        there = torch.ones(len(batch["number"]), dtype=torch.bool, device=batch["number"].device)
-        for name, items in batch.items():
-            if isinstance(items, Padded):
-                views[name] = branch.head(branch.encoder(items))
-                there = there & items.present
-        return views | {"there": there}
+        views["there"] = batch["text"].present & batch["context"].present
+        for name in ("text", "context"):
+            views[name] = branch.head(branch.encoder(batch[name]))
+            if self.slow is not None:
+                slow = self.slow[0]
+                assert isinstance(slow, Branch)
+                with torch.no_grad():
+                    views[f"{name}_key"] = slow.head(slow.encoder(batch[name]))
+        return views
 
     def losses(self, views: Views) -> dict[str, Tensor]:
         """Both directions of L."""
         views = {name: view[views["there"]] for name, view in views.items()}
-        sides = {name: views[name] for name in ("text", "context")}
         numbers = {"text": views["number"], "context": views["other"]}
-        queries = {name: self.project(side, query=True) for name, side in sides.items()}
-        keys = {name: self.project(side, query=False) for name, side in sides.items()}
+        queries = {name: self.project(views[name], query=True) for name in numbers}
+        keys = self.keys_of(views)
         found = {
             f"{query}_to_{key}": self._direction(
                 queries[query], keys[key], numbers[query], numbers[key], views["language"]
@@ -152,11 +162,31 @@ class CCP(ContrastiveLearner):
             for query, key in (("text", "context"), ("context", "text"))
         }
         if self.training:
-            self.project.learn(*(side.detach() for side in sides.values()))
+            self._move(views)
             if self.banks is not None:
                 self.banks.push(keys["context"], numbers["context"], views["language"])
         self.cosine = _mean_cosine(keys["context"].detach())
         return found
+
+    def keys_of(self, views: Views) -> dict[str, Tensor]:
+        """Both sentences as keys; without gradients, where they have an encoder of their own."""
+        if self.slow is None:
+            return {name: self.project(views[name], query=False) for name in ("text", "context")}
+        with torch.no_grad():
+            return {name: self.slow[1](views[f"{name}_key"], query=False) for name in ("text", "context")}
+
+    @torch.no_grad()
+    def _move(self, views: Views) -> None:
+        """Running statistics of the keys by this batch, and the key encoder a little towards the query encoder."""
+        if self.slow is None:
+            self.project.learn(views["text"].detach(), views["context"].detach())
+            return
+        project = self.slow[1]
+        assert isinstance(project, Projection)
+        project.learn(views["text_key"], views["context_key"])
+        for slow, fast in zip(self.slow, (self.branches["text"], self.project), strict=True):
+            for mine, theirs in zip(slow.parameters(), fast.parameters(), strict=True):
+                mine.lerp_(theirs, 1 - self.cfg.momentum)
 
     def _direction(self, queries: Tensor, keys: Tensor, own: Tensor, other: Tensor, language: Tensor) -> Tensor:
         """L of queries in rows, each language with its own negatives; a query never meets itself or its key in them."""
@@ -198,11 +228,17 @@ def run(cfg: Config, run: Run) -> Measures:
     collate = Windows(encoder, run.seed)
 
     def measured() -> Measures:
-        found = scores(lambda texts: space.embed(text=texts), trial)
+        found = scores(lambda texts: _embedded(space, texts), trial)
         for split, columns in trial.held.items():
             held = _rows_of(cfg, columns, run.seed)
-            sizes = [row["group"] for row in held] if cfg.together else None
-            told = leak(learner, held, collate, batch_size=cfg.train.batch_size, groups=sizes, seed=run.seed)
+            told = leak(
+                views_of(learner, held, collate, batch_size=256),
+                queries=lambda views: learner.project(views["text"], query=True),
+                keys=lambda views: learner.keys_of(views)["context"],
+                batch_size=cfg.train.batch_size,
+                groups=[row["group"] for row in held] if cfg.together else None,
+                seed=run.seed,
+            )
             found |= {f"{split}/leak/{name}": value for name, value in told.items()}
         return found
 
@@ -260,6 +296,14 @@ def _outside(cfg: Config) -> PairsOfTexts:
 
 def _rows_of(cfg: Config, columns: Mapping[str, Column], seed: int, *, shuffled: bool = False) -> list[Row]:
     return training_rows(columns, window=cfg.window, shuffled=shuffled, balance=cfg.balance, seed=seed)
+
+
+@torch.inference_mode()
+def _embedded(space: Space, texts: Sequence[str]) -> Tensor:
+    """As `space.embed`, in large padded batches, which is quicker for a bag of n-grams."""
+    branch = space.branch("text").eval()
+    parts = [branch(branch.encoder.collate(texts[at : at + 256])) for at in range(0, len(texts), 256)]
+    return torch.cat(parts)
 
 
 def _reference(name: str) -> Callable[[Sequence[str]], Tensor]:

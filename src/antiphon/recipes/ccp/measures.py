@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -182,25 +183,34 @@ class GramTfIdf:
 
     def __init__(self, texts: Sequence[str]) -> None:
         counts = self._counts(texts)
+        self.known: dict[tuple[str, ...], sparse.csr_matrix] = {}
         self.idf = np.log((1 + len(texts)) / (1 + np.asarray((counts > 0).sum(0)).ravel())) + 1
 
     def scores(self, left: Sequence[str], right: Sequence[str]) -> Tensor:
         """Cosines, `(N, M)`."""
-        sides = []
-        for texts in (left, right):
+        first, second = self._weighted(tuple(left)), self._weighted(tuple(right))
+        return torch.from_numpy((first @ second.T).toarray().round(6))
+
+    def _weighted(self, texts: tuple[str, ...]) -> sparse.csr_matrix:
+        if texts not in self.known:
             weighted = self._counts(texts).multiply(self.idf).tocsr()
             lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(1)))
-            sides.append(weighted.multiply(1 / np.where(lengths > 0, lengths, 1)).tocsr())
-        return torch.from_numpy((sides[0] @ sides[1].T).toarray().round(6))
+            self.known[texts] = weighted.multiply(1 / np.where(lengths > 0, lengths, 1)).tocsr()
+        return self.known[texts]
 
     def _counts(self, texts: Sequence[str]) -> sparse.csr_matrix:
         rows: list[int] = []
         columns: list[int] = []
         for row, text in enumerate(texts):
-            places = [bucket(gram, self.buckets) for gram in ngrams(text, 4)]
+            places = [place for word in text.split() for place in _places(word, self.buckets)]
             rows += [row] * len(places)
             columns += places
         return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(texts), self.buckets))
+
+
+@lru_cache(maxsize=100_000)
+def _places(word: str, buckets: int) -> tuple[int, ...]:
+    return tuple(bucket(gram, buckets) for gram in ngrams(word, 4))
 
 
 def length_scores(left: Sequence[str], right: Sequence[str]) -> Tensor:
