@@ -186,17 +186,27 @@ def whitening(vectors_ND: Float[Tensor, "n d"], *, shrink: float = 0.0) -> Calib
     return Calibration(_mean(vectors_ND), (axes_DD * rates_D) @ axes_DD.T)
 
 
-def procrustes(left_ND: Float[Tensor, "n d"], right_ND: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+def procrustes(
+    left_ND: Float[Tensor, "n d"], right_ND: Float[Tensor, "n d"], *, pull: float = 0.0
+) -> Float[Tensor, "d d"]:
     """The rotation or reflection R that brings each left vector nearest to its right one: `left @ R`, float64.
 
-    It minimises `|left R - right|^2`: `R = U V^T` of the singular vectors of `left^T right` (Schoenemann 1966).
+    It minimises `|left R - right|^2 / N + pull / D |R - I|^2`: `R = U V^T` of the singular vectors of
+    `left^T right / N + pull / D I` (Schoenemann 1966).
+
+    Args:
+        left_ND: what is turned.
+        right_ND: where each of them belongs.
+        pull: how far R is held at no turn, >= 0: where pairs are fewer than numbers, all else is left to chance.
 
     Raises:
-        ValueError: no pairs.
+        ValueError: no pairs, or a pull below zero.
     """
-    if len(left_ND) == 0:
-        raise ValueError("procrustes wants at least one pair of vectors, got none")
-    left_DD, _, right_DD = torch.linalg.svd(left_ND.detach().double().T @ right_ND.detach().double())
+    if len(left_ND) == 0 or pull < 0:
+        raise ValueError(f"procrustes of {len(left_ND)} pairs, pull {pull:g}: wanted one or more, and 0 or more")
+    both_DD = left_ND.detach().double().T @ right_ND.detach().double() / len(left_ND)
+    both_DD = both_DD + pull / len(both_DD) * torch.eye(len(both_DD), dtype=torch.float64)
+    left_DD, _, right_DD = torch.linalg.svd(both_DD)
     rotation_DD: Tensor = left_DD @ right_DD
     return rotation_DD
 
@@ -212,7 +222,7 @@ def mutual_neighbours(
 
 
 def rotation_without_pairs(
-    left_ND: Float[Tensor, "n d"], right_MD: Float[Tensor, "m d"], *, rounds: int = 10
+    left_ND: Float[Tensor, "n d"], right_MD: Float[Tensor, "m d"], *, rounds: int = 10, pull: float = 0.0
 ) -> Float[Tensor, "d d"]:
     """The rotation of the left vectors onto the right ones, float64, from no pairs: take mutual neighbours for pairs.
 
@@ -224,6 +234,7 @@ def rotation_without_pairs(
         left_ND: of one part, centred or whitened.
         right_MD: of another part, likewise.
         rounds: at most.
+        pull: as of `procrustes`.
     """
     rotation_DD = torch.eye(left_ND.shape[1], dtype=torch.float64)
     before: list[list[int]] = []
@@ -232,7 +243,7 @@ def rotation_without_pairs(
         pairs = [left_P.tolist(), right_P.tolist()]
         if pairs == before:
             break
-        rotation_DD, before = procrustes(_unit(left_ND[left_P]), _unit(right_MD[right_P])), pairs
+        rotation_DD, before = procrustes(_unit(left_ND[left_P]), _unit(right_MD[right_P]), pull=pull), pairs
     return rotation_DD
 
 

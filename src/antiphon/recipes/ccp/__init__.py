@@ -1,15 +1,15 @@
 """CCP: contrastive context prediction, sentences of several languages without bilingual data (arXiv 2206.03281).
 
-A sentence s_c is pulled towards one of its document, s, that stands at most w places away, and pushed from others of its
-own language l; z = g(f(s)) of unit length, g a projection used in training only:
+A sentence s_c is pulled towards a sentence s of its document, at most w places away, and pushed from others of its own
+language l; z = g(f(s)) of unit length, g a projection used in training only:
 
     L = -log e^{z_c.z/t} / (e^{z_c.z/t} + sum_{n in B_l} e^{z_c.n/t})   and the same with z as the query
 
 B_l is a memory bank of language l alone: were other languages in it, telling languages apart would do, and the spaces
 of the languages would part (collapse). g has batch norm; were queries and keys normalised by the same batch, they would
-know each other by it (leakage): here a query is normalised by its batch, a key by running statistics. After training,
-each language's vectors are calibrated by what its own training texts tell (`evaluation.geometry`: centre, scale, whiten,
-rotate without pairs). Of this the abstract and introduction are verified; the form of the norm, the calibration and all
+know each other by it (leakage): here a query is normalised by its batch, a key by running statistics. After training
+each language is calibrated by what its own training texts tell (`evaluation.geometry`: centre, scale, whiten, rotate
+without pairs). Of this the abstract and introduction are verified; the form of the norm, the calibration and all
 numbers are reconstructed: the code that was published holds no pre-training.
 
 `disjoint=true` trains each language on documents of its own, since the texts here are translations of one original.
@@ -20,7 +20,9 @@ To train on texts of one's own, with columns `document` and `language` and rows 
 differs: f is a bag of hashed letter n-grams with a hidden layer, trained from scratch, where the paper goes on from XLM-R;
   any text encoder can stand in its place (`text.encoder`).
 differs: no masked language model beside the contrast: a bag of n-grams has no tokens to fill in.
-differs: 90 documents of news, 18 a language, where the paper has a web crawl; the bank holds hundreds of keys.
+differs: some 73 documents of news, 15 a language, where the paper has a web crawl; the bank holds hundreds of keys.
+differs: keys come from a slow copy of the encoder (`momentum`), which the paper does not tell of: without it a bank of
+  older keys is told apart by its age, and in a few hundred steps all sentences become alike.
 differs: languages stand side by side in each batch, and each is compared with its own bank; the paper's batching is not
   known.
 differs: Tatoeba has German and Ukrainian in the place of the spec's Italian and Russian; no retrieval of passages (XOR-

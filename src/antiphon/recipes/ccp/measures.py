@@ -42,6 +42,8 @@ Fitted = Mapping[str, Calibration]
 KINDS = ("none", "centre", "scale", "whiten", "rotate")
 SHRINK = 0.3
 """Of the covariance, in whitening: training texts are not many times the width."""
+PULL = 1.0
+"""Of the rotation towards none: mutual neighbours are fewer than the width."""
 MOST = 1000
 """Sentences that a neighbour is looked for among."""
 
@@ -58,7 +60,7 @@ def calibrations(embed: Embed, columns: Mapping[str, Column], pivot: str) -> dic
     found["whiten"] = white = {code: whitening(rows, shrink=SHRINK) for code, rows in vectors.items()}
     found["rotate"] = dict(white)
     for code in [code for code in white if code != pivot and pivot in white]:
-        turn = rotation_without_pairs(white[code](vectors[code]), white[pivot](vectors[pivot]))
+        turn = rotation_without_pairs(white[code](vectors[code]), white[pivot](vectors[pivot]), pull=PULL)
         found["rotate"][code] = white[code].turned(turn)
     return dict(found)
 
