@@ -34,7 +34,7 @@ from antiphon.recipes.ccp.pictures import bars
 from antiphon.recipes.ccp.rows import Column, Windows, by_language, training_rows
 from antiphon.runs import Run
 
-WORDS = "one two three four five six seven eight nine ten".split()
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +67,7 @@ def learner_and_views(**changes):
     return learner, {name: view.detach() for name, view in learner.embed(batch).items()}
 
 
+@torch.no_grad()
 def slow_loss(learner, views, negatives):
     """L by a loop in float64; negatives: of row i a list of (vector, number)."""
     total = {}
@@ -120,6 +121,14 @@ def test_the_loss_is_its_equation_with_a_bank(bank):
     assert sum(len(queue) for queue in learner.banks.queues) == 20  # in evaluation nothing is pushed
 
 
+def test_no_query_meets_an_empty_bank():
+    learner, views = learner_and_views(temperature=0.5)
+    learner.fill(views, 8)
+    assert [len(queue) for queue in learner.banks.queues] == [10, 10]
+    assert int(learner.slow[1].norm.seen) == 3
+    assert all(loss > 1 for loss in learner.losses(views).values())
+
+
 def test_a_bank_holds_one_language():
     banks = Banks(2, 8, 3, shared=False)
     banks.push(torch.eye(3), torch.tensor([5, 6, 7]), torch.tensor([0, 1, 0]))
@@ -134,14 +143,10 @@ def test_a_bank_holds_one_language():
 def test_a_positive_is_never_among_its_own_negatives():
     """With a bank of the rows themselves, the loss counts all but the row's own two sentences."""
     learner, views = learner_and_views(temperature=1.0)
-    zero = {name: torch.zeros_like(view) for name, view in views.items() if view.is_floating_point()}
     learner.banks.push(torch.zeros(20, 32), views["number"], views["language"])
-    learner.project.last.bias.data.zero_()
-    learner.project.first.bias.data.zero_()
     found = learner.eval()._direction(
         torch.zeros(20, 32), torch.zeros(20, 32), views["number"], views["other"], views["language"]
     )
-    assert zero
     assert found.item() == pytest.approx(math.log(1 + 8), abs=1e-6)  # ten sentences less two, and the positive
 
 
@@ -296,7 +301,7 @@ def test_ngram_scores_are_cosines():
     model = GramTfIdf(WORDS)
     scores = model.scores(WORDS, [*WORDS, "жук"])
     assert torch.allclose(scores[:, :10].diagonal(), torch.ones(10, dtype=torch.float64), atol=1e-5)
-    assert not scores[:, 10].any()
+    assert scores[:, 10].max() < 0.1  # the ends of words are all that they share
     assert scores[3, 4] == pytest.approx(float(model.scores(["five"], ["four"])), abs=1e-9)
     assert length_scores(["ab"], ["ab", "abcd"]).argmax() == 0
 
@@ -324,7 +329,7 @@ def test_a_norm_of_the_batch_leaks():
 
     leaking = leak(views, queries=of_batch, keys=of_batch, **settings)
     assert leaking["together"] == 1.0
-    assert leaking["gap"] > 0.4
+    assert leaking["gap"] > 0.3
     assert leak(views, queries=of_row, keys=of_row, **settings) == {"together": 1.0, "apart": 1.0, "gap": 0.0}
 
 

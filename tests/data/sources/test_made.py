@@ -76,8 +76,8 @@ def _sound(source: object) -> torch.Tensor:
 
 def test_sources_are_found_and_errors_name_them() -> None:
     assert names() == [
-        "actions", "captions", "clipart", "documents", "events", "folder", "hub", "intents", "made", "moving",
-        "prompts", "sentences", "shards", "stamps", "sts", "tatoeba",
+        "actions", "captions", "clipart", "documents", "events", "folder", "hub", "intents", "made", "made_documents",
+        "moving", "prompts", "sentences", "shards", "stamps", "sts", "tatoeba",
     ]  # fmt: skip
     with pytest.raises(UserError, match="no source 'stamp': there are actions, captions, clipart, documents, events"):
         load("stamp")

@@ -1,4 +1,4 @@
-"""Sentences of documents in their order, in many languages: news (NTREX-128), Bible chapters, or generated ones.
+"""Sentences of documents in their order, in many languages: news (NTREX-128), or chapters of the New Testament.
 
 Read from `$ANTIPHON_DATA/ntrex` (`<xxx>.tsv.gz` with doc, line, text; one document a news item) or `bible_nt`
 (`<xxx>.tsv.gz` with verse, text; one document a chapter). Both are translations of one original, so `line` names the
@@ -19,7 +19,7 @@ from antiphon.data.cache import DataError, data_folder
 from antiphon.data.table import read_tsv, table
 
 DESCRIPTION = "sentences of translated documents in their order"
-LICENCE = "NTREX-128: CC BY-SA 4.0; Bible: CC0 1.0; generated: none needed"
+LICENCE = "NTREX-128: CC BY-SA 4.0; Bible: CC0 1.0"
 
 KINDS = {"id": "text", "text": "text", "language": "text", "document": "text", "line": "text", "place": "number"}
 
@@ -32,8 +32,8 @@ def load(
     """Rows of `id, text, language, document, line, place`, by language and in the order of the text.
 
     Args:
-        corpus: ntrex, bible or made.
-        languages: the first three letters of the files' names, which are ISO 639-3 codes; for made, any names.
+        corpus: ntrex or bible.
+        languages: the first three letters of the files' names, which are ISO 639-3 codes.
         documents: at most so many of each language, the first ones.
 
     Raises:
@@ -56,8 +56,7 @@ def load(
 def apart(rows: Dataset, *, seed: int, document: str = "document", language: str = "language") -> Dataset:
     """The rows of each document in one of its languages only, so that no language has the text of another.
 
-    The documents are shuffled by the seed and dealt to the languages in turn; one that the next language lacks goes to
-    the first after it that has it.
+    The documents are shuffled by the seed, and each goes to that of its languages which has the fewest so far.
 
     Raises:
         DataError: a language that gets no document.
@@ -68,10 +67,11 @@ def apart(rows: Dataset, *, seed: int, document: str = "document", language: str
         has.setdefault(name, set()).add(code)
     order, languages = sorted(has), sorted(set(codes))
     random.Random(seed).shuffle(order)
-    owner = {}
-    for turn, name in enumerate(order):
-        first = turn % len(languages)
-        owner[name] = next(code for code in languages[first:] + languages[:first] if code in has[name])
+    owner: dict[str, str] = {}
+    count = dict.fromkeys(languages, 0)
+    for name in sorted(order, key=lambda name: len(has[name])):  # stable: those that few languages have come first
+        owner[name] = min(sorted(has[name]), key=count.__getitem__)
+        count[owner[name]] += 1
     left = sorted(set(languages) - set(owner.values()))
     if left:
         raise DataError(f"{len(order)} documents are too few for {len(languages)} languages: {left[0]} gets none")
@@ -104,25 +104,4 @@ def _file(corpus: str, language: str) -> Path:
     return found[0]
 
 
-def _made(language: str, documents: int = 60, sentences: int = 8) -> list[dict[str, Any]]:
-    """Documents of a topic each, which their sentences name by two of its words among words that every text has.
-
-    Languages spell the topics' words alike, with an ending of their own, as names are; other words are their own.
-    """
-    rng = random.Random("made documents")
-    syllables = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
-    topics = [["".join(rng.choices(syllables, k=3)) for _ in range(5)] for _ in range(documents)]
-    local = random.Random(f"made/{language}")
-    ending = local.choice("aeiou") + local.choice("klmnrs")
-    common = ["".join(local.choices("abcdefghijklmnopqrstuvwxyz", k=4)) for _ in range(30)]
-    rows = []
-    for number, topic in enumerate(topics):
-        for place in range(sentences):
-            named = [name + ending for name in rng.sample(topic, 2)]
-            words = rng.sample(range(len(common)), 5)
-            text = " ".join([*(common[at] for at in words[:3]), named[0], common[words[3]], named[1], common[words[4]]])
-            rows.append({"text": text, "document": f"{number:03}", "line": f"{number:03}/{place:02}"})
-    return rows
-
-
-_CORPORA: dict[str, Callable[[str], list[dict[str, Any]]]] = {"ntrex": _ntrex, "bible": _bible, "made": _made}
+_CORPORA: dict[str, Callable[[str], list[dict[str, Any]]]] = {"ntrex": _ntrex, "bible": _bible}

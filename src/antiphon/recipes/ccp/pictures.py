@@ -1,15 +1,28 @@
-"""Bars in groups, as SVG that needs no style sheet."""
+"""What a run of CCP looks like: bars in groups, as SVG that needs no style sheet."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
 from antiphon.evaluation.report.charts import ticks
 from antiphon.evaluation.report.figures import COLOURS
+from antiphon.runs import Measures, Run
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 260, 56, 150, 24, 30
+
+
+def draw(run: Run, measures: Measures, pivot: str, languages: Sequence[str]) -> None:
+    """Accuracy of each language before and after calibration, beside its floors."""
+    series = {"as it is": "none/", "centred": "centre/", "whitened": "whiten/", "n-gram TF-IDF": "tfidf/"}
+    for name, said in (("test", "Held-out documents"), ("test/outside", "Sentences of another kind")):
+        keys = {label: (f"{name}/{kind}" if kind != "tfidf/" else f"tfidf/{name}/") for label, kind in series.items()}
+        codes = [code for code in languages if all(f"{key}accuracy/{code}" in measures for key in keys.values())]
+        if codes:
+            groups = {code: {label: measures[f"{key}accuracy/{code}"] for label, key in keys.items()} for code in codes}
+            caption = f"{said}: translations to and from {pivot} found at rank one, by language and calibration."
+            run.picture(name.replace("/", "-"), bars(groups, y="accuracy"), caption)
 
 
 def bars(groups: Mapping[str, Mapping[str, float]], *, y: str) -> Markup:
