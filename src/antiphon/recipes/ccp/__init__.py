@@ -12,6 +12,11 @@ each language is calibrated by what its own training texts tell (`evaluation.geo
 without pairs). Of this the abstract and introduction are verified; the form of the norm, the calibration and all
 numbers are reconstructed: the code that was published holds no pre-training.
 
+Limits of the setting that is measured: with so little text the order of sentences and the guards move what they should,
+and yet the trained encoder is no better than the untrained one on sentences of another kind, or once both are centred;
+letter n-gram TF-IDF is above both; and Ukrainian, in another script, stays near chance. So the claims tell of arms
+against each other, each beside its floor.
+
 `disjoint=true` trains each language on documents of its own, since the texts here are translations of one original.
 To train on texts of one's own, with columns `document` and `language` and rows in the order of the text:
 
@@ -50,9 +55,9 @@ from antiphon.encoders.towers import Tower
 from antiphon.errors import UserError
 from antiphon.evaluation.claims import Arm, Claim, Paper
 from antiphon.objectives.contrast import contrast
-from antiphon.recipes.ccp.guards import Banks, Norm, Projection
+from antiphon.recipes.ccp.guards import Banks, Norm, Projection, mean_cosine
 from antiphon.recipes.ccp.leaks import leak
-from antiphon.recipes.ccp.measures import PairsOfTexts, outside_pairs, pairs_of
+from antiphon.recipes.ccp.measures import outside_pairs
 from antiphon.recipes.ccp.pictures import draw
 from antiphon.recipes.ccp.rows import Column, Row, Windows, by_language, training_rows
 from antiphon.recipes.ccp.scores import Trial, by_reference, embedded, floor_scores, scores
@@ -164,7 +169,7 @@ class CCP(ContrastiveLearner):
             self._move(views)
             if self.banks is not None:
                 self.banks.push(keys["context"], numbers["context"], views["language"])
-        self.cosine = _mean_cosine(keys["context"].detach())
+        self.cosine = mean_cosine(keys["context"].detach())
         return found
 
     def keys_of(self, views: Views) -> dict[str, Tensor]:
@@ -228,11 +233,6 @@ class CCP(ContrastiveLearner):
         return {"mean_cosine": self.cosine}
 
 
-def _mean_cosine(keys: Tensor) -> float:
-    count = len(keys)
-    return float((keys.sum(0).square().sum() - count) / max(1, count * (count - 1)))
-
-
 def run(cfg: Config, run: Run) -> Measures:
     """Train on the training documents, save the space, and measure it on dev and test beside its floors."""
     started = time.perf_counter()
@@ -291,7 +291,7 @@ def _prepared(cfg: Config, data: Mapping[str, Any], seed: int) -> tuple[Trial, l
     trial = Trial(
         train=by_language(train, *told),
         held={split: by_language(data[split], *told) for split in ("dev", "test")},
-        outside=_outside(cfg),
+        outside=outside_pairs(load(cfg.outside), cfg.pivot, *told[1:]) if cfg.outside is not None else {},
         pivot=cfg.pivot,
         window=cfg.window,
         calibration=cfg.calibration,
@@ -300,16 +300,6 @@ def _prepared(cfg: Config, data: Mapping[str, Any], seed: int) -> tuple[Trial, l
     if not rows:
         raise UserError(f"no sentence has another one near it: is {cfg.document} the column of documents?")
     return trial, rows
-
-
-def _outside(cfg: Config) -> PairsOfTexts:
-    """The pairs of `cfg.outside`: from columns `text_xxx`, or from rows laid out as those of training."""
-    if cfg.outside is None:
-        return {}
-    rows = load(cfg.outside)
-    if "text" not in rows.column_names:
-        return outside_pairs(rows, cfg.pivot)
-    return pairs_of(by_language(rows, "text", cfg.document, cfg.language, cfg.line), cfg.pivot)
 
 
 def _rows_of(cfg: Config, columns: Mapping[str, Column], seed: int, *, shuffled: bool = False) -> list[Row]:
@@ -373,10 +363,7 @@ CLAIMS = [
         "The same on sentences of another kind (Tatoeba): the paper's benchmark.",
         _CONTEXT, _SHUFFLED, "outside/accuracy", "tfidf",
     ),
-    _claim(
-        "The same between languages other than English.",
-        _CONTEXT, _SHUFFLED, "others", "tfidf",
-    ),
+    _claim("The same between languages other than English.", _CONTEXT, _SHUFFLED, "others", "tfidf"),
     _claim(
         "The same at finding a sentence's neighbours among those of its language, which is what is trained.",
         _CONTEXT, _SHUFFLED, "neighbours", "random",
@@ -406,8 +393,5 @@ CLAIMS = [
         "Centring each language by its training texts finds translations better than the vectors as they are.",
         _CENTRED, _RAW, "accuracy", "tfidf",
     ),
-    _claim(
-        "The same on sentences of another kind (Tatoeba).",
-        _CENTRED, _RAW, "outside/accuracy", "tfidf",
-    ),
+    _claim("The same on sentences of another kind (Tatoeba).", _CENTRED, _RAW, "outside/accuracy", "tfidf"),
 ]  # fmt: skip

@@ -124,3 +124,9 @@ class Banks(nn.Module):
         queue = self.queues[0 if self.shared else language]
         assert isinstance(queue, MemoryQueue)
         return queue
+
+
+def mean_cosine(keys_BE: Float[Tensor, "b e"]) -> float:
+    """The mean cosine of different rows of unit vectors; near 1 they are all alike."""
+    count = len(keys_BE)
+    return float((keys_BE.sum(0).square().sum() - count) / max(1, count * (count - 1)))

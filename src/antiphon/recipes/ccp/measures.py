@@ -32,7 +32,7 @@ from antiphon.evaluation.geometry import (
     whitening,
 )
 from antiphon.evaluation.probe import fit_logistic
-from antiphon.recipes.ccp.rows import Column
+from antiphon.recipes.ccp.rows import Column, by_language
 from antiphon.runs import Measures
 
 Embed = Callable[[Sequence[str]], Tensor]
@@ -76,8 +76,12 @@ def translated(columns: Mapping[str, Column], first: str, second: str) -> tuple[
     return [sides[0][line] for line in lines], [sides[1][line] for line in lines]
 
 
-def outside_pairs(rows: Any, pivot: str) -> dict[tuple[str, str], tuple[list[str], list[str]]]:
-    """Pairs of each language and the pivot, from columns `text_xxx` and `text_<pivot>`."""
+def outside_pairs(
+    rows: Any, pivot: str, document: str = "document", language: str | None = None, line: str | None = None
+) -> dict[tuple[str, str], tuple[list[str], list[str]]]:
+    """Pairs of each language and the pivot from columns `text_xxx`; or from rows laid out as those of training."""
+    if "text" in rows.column_names:
+        return pairs_of(by_language(rows, "text", document, language, line), pivot)
     own = [name for name in rows.column_names if name.startswith("text_") and name != f"text_{pivot}"]
     found = {}
     for name in own:
