@@ -13,6 +13,7 @@ from antiphon.errors import UserError
     [
         ("text", "scratch-tiny", "ByteText"),
         ("text", "scratch-tiny-words", "WordCnn"),
+        ("text", "scratch-tiny-ngrams", "GramBag"),
         ("speech", "scratch-tiny", "MelSpeech"),
         ("speech", "scratch-tiny-conformer", "MelSpeech"),
         ("audio", "scratch-small", "MelSpeech"),

@@ -10,11 +10,17 @@ from hypothesis import strategies as st
 
 from antiphon.evaluation.geometry import (
     alignment,
+    centring,
     effective_rank,
     modality_gap,
+    mutual_neighbours,
+    procrustes,
     project_2d,
+    rotation_without_pairs,
+    scaling,
     similarity_correlation,
     uniformity,
+    whitening,
 )
 
 few = settings(max_examples=25, derandomize=True, deadline=None)
@@ -119,3 +125,83 @@ def test_similarity_correlation_of_nothing_to_rank():
         similarity_correlation(torch.ones(4, 2), torch.randn(4, 2))
     with pytest.raises(ValueError, match="the same three or more"):
         similarity_correlation(torch.randn(4, 2), torch.randn(3, 2))
+
+
+def turn(width: int, seed: int) -> torch.Tensor:
+    return torch.linalg.qr(made(width, width, seed)).Q
+
+
+def test_calibrations_in_closed_form():
+    vectors = made(40, 3) @ made(3, 3, 1) + 5
+    assert torch.allclose(centring(vectors)(vectors).mean(0), torch.zeros(3, dtype=torch.float64))
+    scaled = scaling(vectors)(vectors)
+    assert torch.allclose(scaled.std(0), torch.ones(3, dtype=torch.float64))
+    assert torch.allclose(scaled, (vectors - vectors.mean(0)) / vectors.std(0))
+    white = whitening(vectors)(vectors)
+    assert torch.allclose(white.T.cov(), torch.eye(3, dtype=torch.float64))
+    assert torch.allclose(white.mean(0), torch.zeros(3, dtype=torch.float64))
+    assert (whitening(vectors).map - whitening(vectors).map.T).abs().max() < 1e-12  # ZCA: no turn beside the stretch
+
+
+def test_directions_without_spread_become_zero():
+    flat = torch.cat([made(20, 2), torch.full((20, 1), 3.0, dtype=torch.float64)], 1)
+    for calibration in (scaling(flat), whitening(flat)):
+        found = calibration(flat)
+        assert not found[:, 2].any()
+        assert found.isfinite().all()
+        assert torch.allclose(found[:, :2].var(0), torch.ones(2, dtype=torch.float64))
+
+
+def test_shrinkage_goes_from_whitening_to_centring():
+    vectors = made(6, 9)  # fewer vectors than numbers
+    whole = whitening(vectors, shrink=1.0)
+    level = vectors.var(0).mean()
+    assert torch.allclose(whole(vectors), (vectors - vectors.mean(0)) / level.sqrt())
+    assert whitening(vectors, shrink=0.1)(vectors).norm() < whitening(vectors)(vectors).norm() * 3
+
+
+def test_one_centre_for_both_sides_keeps_the_order_of_distances():
+    queries, keys = made(5, 4), made(7, 4, 1)
+    calibration = centring(torch.cat([queries, keys]))
+    before, after = torch.cdist(queries, keys), torch.cdist(calibration(queries), calibration(keys))
+    assert torch.equal(before.argsort(1), after.argsort(1))
+
+
+def test_procrustes_finds_the_turn():
+    left, rotation = made(12, 4), turn(4, 3)
+    assert torch.allclose(procrustes(left, left @ rotation), rotation)
+    assert torch.allclose(procrustes(left, left @ rotation, pull=1e9), torch.eye(4, dtype=torch.float64), atol=1e-6)
+    found = procrustes(left, made(12, 4, 5), pull=0.3)
+    assert torch.allclose(found @ found.T, torch.eye(4, dtype=torch.float64), atol=1e-12)
+
+
+def test_mutual_neighbours_by_the_slow_loop():
+    left, right = made(9, 3), made(6, 3, 1)
+    cosines = [[float(torch.cosine_similarity(a, b, dim=0)) for b in right] for a in left]
+    wanted = [
+        (i, j)
+        for i in range(9)
+        for j in range(6)
+        if cosines[i][j] == max(cosines[i]) and cosines[i][j] == max(row[j] for row in cosines)
+    ]
+    assert list(zip(*(side.tolist() for side in mutual_neighbours(left, right)), strict=True)) == wanted
+
+
+def test_a_small_turn_is_found_without_pairs():
+    left = made(200, 6)
+    skew = 0.35 * made(6, 6, 2)
+    rotation = torch.linalg.matrix_exp((skew - skew.T) / 2)
+    right = (left @ rotation)[torch.randperm(200, generator=torch.Generator().manual_seed(0))]
+    assert torch.allclose(rotation_without_pairs(left, right, rounds=50), rotation, atol=1e-6)
+    assert torch.equal(rotation_without_pairs(left, right, rounds=0), torch.eye(6, dtype=torch.float64))
+
+
+def test_calibrations_of_too_little():
+    with pytest.raises(ValueError, match="got 1 vectors, wanted at least two"):
+        whitening(made(1, 3))
+    with pytest.raises(ValueError, match="shrink is 2, wanted 0 to 1"):
+        whitening(made(4, 3), shrink=2)
+    with pytest.raises(ValueError, match="no vectors to take the mean of"):
+        centring(made(0, 3))
+    with pytest.raises(ValueError, match="procrustes of 0 pairs"):
+        procrustes(made(0, 3), made(0, 3))

@@ -2,8 +2,8 @@
 
 Names: a wheel's ("all-MiniLM-L6-v2", "whisper-tiny.en", "efficientnet-lite0"; with "+spelling" behind a text model and
 "+names" behind EfficientNet for what `spelling.py` and `image.py` add), a hub id, a local folder, or one to
-train from scratch: "scratch-tiny", "scratch-small", "scratch-base", and "-conformer" (speech, audio), "-vit" (image)
-or "-words" (text) behind that.
+train from scratch: "scratch-tiny", "scratch-small", "scratch-base", and "-conformer" (speech, audio), "-vit" (image),
+"-words" or "-ngrams" (text) behind that.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from antiphon.encoders.audio import WindowedAudio
 from antiphon.encoders.blocks import SIZES
 from antiphon.encoders.causal import CausalText, CausalTop
 from antiphon.encoders.features import Features
+from antiphon.encoders.grams import GramBag
 from antiphon.encoders.heads import unit
 from antiphon.encoders.image import EfficientNetLite, ScratchImage, TransformersImage
 from antiphon.encoders.parts import Ordered, Parts
@@ -37,7 +38,7 @@ KINDS: dict[str, type[Encoder]] = {
     for kind in (
         TransformersText, ByteText, SpelledText, WhisperSpeech, WaveSpeech, MelSpeech, WindowedAudio,
         EfficientNetLite, TransformersImage, ScratchImage, Features, MelChunks, Recurrent,
-        WordCnn, Parts, Ordered, Frames, Patches, VideoTower, CausalText, CausalTop,
+        WordCnn, GramBag, Parts, Ordered, Frames, Patches, VideoTower, CausalText, CausalTop,
     )
 }  # fmt: skip
 
@@ -104,11 +105,15 @@ def load_encoder(folder: Path) -> Encoder:
 def _from_scratch(signal: str, name: str) -> Encoder:
     _, size, *rest = name.split("-")
     kind = "-".join(rest)
-    kinds = {"text": ["", "words"], "speech": ["", "conformer"], "audio": ["", "conformer"], "image": ["", "vit"]}
+    kinds = {
+        "text": ["", "words", "ngrams"], "speech": ["", "conformer"], "audio": ["", "conformer"], "image": ["", "vit"],
+    }  # fmt: skip
     if signal not in kinds or size not in SIZES or kind not in kinds[signal]:
         known = [f"scratch-{s}{'-' + k if k else ''}" for s in SIZES for k in kinds.get(signal, [])]
         raise UserError(f"no {signal} encoder {name!r} to train from scratch: there are {', '.join(known) or 'none'}")
     if signal == "text":
+        if kind == "ngrams":
+            return GramBag(size)
         return WordCnn(size) if kind else ByteText(size)
     if signal == "image":
         return ScratchImage(size, kind=kind or "cnn")

@@ -1,0 +1,139 @@
+"""All measures of a space of several languages, by name, and those of its floors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from antiphon.data.cache import cache_folder
+from antiphon.encoders.features import FeatureCache, encode_once
+from antiphon.encoders.open import open_encoder
+from antiphon.encoders.space import Space
+from antiphon.recipes.ccp.measures import (
+    KINDS,
+    Embed,
+    GramTfIdf,
+    PairsOfTexts,
+    accuracies,
+    calibrations,
+    found_first,
+    geometry_of,
+    length_scores,
+    masked,
+    neighbours,
+    neighbours_by_grams,
+    pairs_of,
+    summed_up,
+)
+from antiphon.recipes.ccp.rows import Column
+from antiphon.runs import Measures
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a space is measured on.
+
+    Args:
+        train: the sentences that calibrations are fitted on, by language.
+        held: those of dev and test.
+        outside: translated sentences of another kind, by pair of languages.
+        pivot: the language that translations are looked for from and to.
+        window: what counts as a neighbour.
+        calibration: the one that `accuracy` is told under.
+    """
+
+    train: Mapping[str, Column]
+    held: Mapping[str, Mapping[str, Column]]
+    outside: PairsOfTexts
+    pivot: str
+    window: int
+    calibration: str
+
+    @cached_property
+    def asked(self) -> dict[str, PairsOfTexts]:
+        """Translations to be found: dev, test, and `test/outside`."""
+        found: dict[str, PairsOfTexts] = {split: pairs_of(columns, self.pivot) for split, columns in self.held.items()}
+        found["test/outside"] = self.outside
+        return {name: pairs for name, pairs in found.items() if pairs}
+
+
+def scores(embed: Embed, trial: Trial) -> Measures:
+    """Translations under every calibration, without the words that both have, and neighbours; and the geometry."""
+    embed = _remembered(embed)
+    fitted = calibrations(embed, trial.train, trial.pivot)
+    found: Measures = {}
+    for name, pairs in trial.asked.items():
+        for kind in KINDS:
+            told = summed_up(accuracies(embed, pairs, fitted[kind]), trial.pivot)
+            found |= {f"{name}/{kind}/{key}": value for key, value in told.items()}
+            found |= {f"{name}/{key}": value for key, value in told.items() if kind == trial.calibration}
+        without = {codes: masked(*sides) for codes, sides in pairs.items() if codes[1] == trial.pivot}
+        hidden = summed_up(accuracies(embed, without, fitted[trial.calibration]), trial.pivot)
+        found |= {f"{name}/masked": hidden["accuracy"]} if hidden else {}
+    for split, columns in trial.held.items():
+        vectors = {code: embed(column.texts) for code, column in columns.items()}
+        ranks = [neighbours(vectors[code], columns[code], trial.window) for code in columns]
+        found[f"{split}/neighbours"] = sum(ranks) / len(ranks)
+        found |= {f"{split}/{key}": value for key, value in geometry_of(vectors, columns).items()}
+    return found
+
+
+def floor_scores(trial: Trial) -> Measures:
+    """The same questions answered by n-grams, by the length of the text, and by chance."""
+    model = GramTfIdf([text for column in trial.train.values() for text in column.texts])
+    found: Measures = {}
+    for name, pairs in trial.asked.items():
+        told: dict[str, dict[tuple[str, str], float]] = {"tfidf": {}, "length": {}, "chance": {}}
+        hidden = {}
+        for codes, sides in pairs.items():
+            told["tfidf"][codes] = _both(model.scores(*sides))
+            told["length"][codes] = _both(length_scores(*sides))
+            told["chance"][codes] = 1 / len(sides[0])
+            if codes[1] == trial.pivot:
+                hidden[codes] = _both(model.scores(*masked(*sides)))
+        for floor, values in told.items():
+            found |= {f"{floor}/{name}/{key}": value for key, value in summed_up(values, trial.pivot).items()}
+        found |= {f"tfidf/{name}/masked": sum(hidden.values()) / len(hidden)} if hidden else {}
+    for split, columns in trial.held.items():
+        ranks = [neighbours_by_grams(model, column, trial.window) for column in columns.values()]
+        found[f"tfidf/{split}/neighbours"] = sum(ranks) / len(ranks)
+    return found
+
+
+def _both(scores_NM: Tensor) -> float:
+    return (found_first(scores_NM) + found_first(scores_NM.T)) / 2
+
+
+def _remembered(embed: Embed) -> Embed:
+    """The same, each list of texts embedded once."""
+    known: dict[tuple[str, ...], Tensor] = {}
+
+    def remembered(texts: Sequence[str]) -> Tensor:
+        key = tuple(texts)
+        if key not in known:
+            known[key] = embed(texts)
+        return known[key]
+
+    return remembered
+
+
+@torch.inference_mode()
+def embedded(space: Space, texts: Sequence[str]) -> Tensor:
+    """As `space.embed`, in large padded batches, which is quicker for a bag of n-grams."""
+    branch = space.branch("text").eval()
+    parts = [branch(branch.encoder.collate(texts[at : at + 256])) for at in range(0, len(texts), 256)]
+    return torch.cat(parts)
+
+
+def by_reference(name: str) -> Embed:
+    """A published text encoder as it is; what it gives is kept on disk."""
+    encoder, cache = open_encoder("text", name).eval(), FeatureCache(cache_folder() / "features")
+
+    def embed(texts: Sequence[str]) -> Tensor:
+        return torch.cat([found for found in encode_once(encoder, list(texts), cache, keep=1) if found is not None])
+
+    return embed
