@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,16 @@ from typer.testing import CliRunner
 from antiphon.cli.app import app
 from antiphon.encoders.heads import Head
 from antiphon.encoders.open import open_encoder
-from antiphon.encoders.space import Branch, Space
+from antiphon.encoders.space import Branch, Space, branches_of
+from antiphon.encoders.video import Patches, VideoTower
 from antiphon.errors import UserError
 from antiphon.evaluation.mteb import MtebModel, bare_space, mock_scores, scores, tasks_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mteb and its dependencies warn of their own future
+
+
+def _loads(name):
+    return subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True, check=False).returncode == 0
 
 
 def _space(*signals):
@@ -30,6 +37,22 @@ def _space(*signals):
 def test_every_mock_task_of_texts_and_pictures_runs():
     found = mock_scores(MtebModel(_space("text", "image")))
     assert len(found) == 43
+    assert set(found.values()) == {100.0}
+
+
+def _with_video():
+    """A space of every signal that mteb has tasks for."""
+    space = _space("text", "image", "audio")
+    stem = Patches(32, frames=2, pixels=32, patch=16)
+    sizes = {"cells": 4, "frames": 2, "width": 32, "out": 32, "layers": 1, "heads": 2, "inner": 64}
+    tower = VideoTower(stem, cross=True, integrate=1, time_heads=2, **sizes)
+    return Space({**branches_of(space.branches), "video": Branch(tower, Head(32, 32))}).eval()
+
+
+@pytest.mark.skipif(not _loads("torchcodec"), reason="torchcodec does not load: it wants FFmpeg's libraries")
+def test_every_mock_task_runs():
+    found = mock_scores(MtebModel(_with_video()))
+    assert len(found) == 60
     assert set(found.values()) == {100.0}
 
 

@@ -23,12 +23,15 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from antiphon.data import sources
+from antiphon.decode.videos import middles
 from antiphon.encoders.heads import identity_head
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Branch, Space
 from antiphon.errors import UserError
 
 SIGNALS = ("text", "image", "audio", "video")
+FRAMES = 64
+"""At so many even times a video is looked at; an encoder takes those that it wants of them."""
 
 
 class MtebModel:
@@ -85,10 +88,13 @@ class MtebModel:
 
 
 def _item(signal: str, item: Any) -> Any:
-    """An item as an encoder of the signal takes it: a sound by torchcodec, as `datasets` decodes it, is unpacked."""
+    """An item as an encoder of the signal takes it: what torchcodec holds, as `datasets` decodes it, is unpacked."""
     if signal == "audio" and hasattr(item, "get_all_samples"):
         samples = item.get_all_samples()
         return {"array": samples.data.mean(0).numpy(), "sampling_rate": samples.sample_rate}
+    if signal == "video" and hasattr(item, "get_frames_played_at"):
+        times = middles(item.metadata.duration_seconds, FRAMES)
+        return item.get_frames_played_at(times).data.permute(0, 2, 3, 1)
     return item
 
 

@@ -47,4 +47,14 @@ CLAIMS = [
         "with shuffled trees.",
         _VIEWS, Arm(scores="shuffled"), _SHOTS, "tfidf",
     ),
+    _claim(
+        "Unlabelled turns help: both halves beat the labelled half alone, at intents.",
+        _VIEWS, Arm(scores="labelled"), _SHOTS, "tfidf",
+    ),
+    _claim("Contrast without labels beats masked words alone, at intents.", _NONE, Arm(scores="mlm"), _SHOTS, "tfidf"),
+    _claim("Masked words beside the contrast help, at intents.", _VIEWS, Arm(mlm=0), _SHOTS, "tfidf"),
+    _claim(
+        "Turns of one domain and slot brought together (four at a time) help, at ranking.",
+        Arm(scores="views", together=4, train__batch_size=16), _VIEWS, _SPEARMAN, "random",
+    ),
 ]  # fmt: skip
