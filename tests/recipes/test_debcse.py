@@ -232,11 +232,19 @@ def test_false_negatives_with_and_without_a_guard():
 
 def test_arms_share_the_guide_and_a_user_needs_no_scores(tmp_path):
     short = debcse.tiny().but(train__steps=2, start__steps=2)
-    for cfg in (short, short.but(rule="dropout"), short.but(dev=(), asked=(), locked=False)):
+    for cfg in (short, short.but(rule="dropout"), short.but(dev=(), asked=(), locked=True)):
         measures = debcse.run(cfg, Run.of("debcse", cfg, root=tmp_path))
-    assert len(list(tmp_path.glob("debcse_guide-*"))) == 2  # one of the locked arms, and one of the encoder as a whole
+    assert len(list(tmp_path.glob("debcse_guide-*"))) == 2  # one of the arms, and one of the locked encoder
     assert "bias/length" in measures
     assert not any(name.startswith("test/") for name in measures)
+
+
+def test_a_language_model_may_be_the_guide(tmp_path):
+    """Its vectors are centred on the corpus, and no run is made for it."""
+    cfg = debcse.tiny().but(guide="scratch-tiny", layers=1, train__steps=2)
+    measures = debcse.run(cfg, Run.of("debcse", cfg, root=tmp_path))
+    assert not list(tmp_path.glob("debcse_guide-*"))
+    assert -1 <= measures["test/sts"] <= 1
 
 
 def test_too_few_texts(tmp_path):

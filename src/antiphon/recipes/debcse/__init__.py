@@ -8,13 +8,15 @@ would have found them (`sampling.py`), and with f = cosine / temperature, g a fr
     L_i = -log e^{f(x_i, x_i+)} / (sum_j e^{f(x_i, x_j+)} + sum_jm e^{f(x_i, x_jm-)})
 
 without what g finds as near x_i as a positive (alpha).
-g is trained first, by SimCSE on the same texts. The paper's body was not reachable and there is no official code: the
-principle is verified (abstract), every formula here and in `sampling.py` is our specification of it.
+g is a frozen language model's layer (`guide`), or is trained first, by SimCSE on the same texts (`guide: null`, as the
+paper has it). The paper's body was not reachable and there is no official code: the principle is verified (abstract),
+every formula here and in `sampling.py` is our specification of it.
 
     antiphon train debcse data.source=folder data.options.folder=my/texts dev=[] asked=[] intents=null
 
-differs: the encoder is a head on frozen layers of SmolLM2, where the paper trains BERT; any encoder can be trained as a
-  whole (`locked=false`).
+differs: the encoder of the claims is a convolution over words, trained from scratch, where the paper goes on from BERT;
+  trained so, it is no guide for itself (`docs/log.md`), so the claims' guide is SmolLM2's twelfth layer.
+differs: no layer stands behind the encoder in training, as SimCSE has one.
 differs: back-translation and prompts by a model are no candidates here; one fixed template is.
 differs: some thousands of sentences of Wikipedia, where the paper takes a million.
 """
@@ -22,7 +24,8 @@ differs: some thousands of sentences of Wikipedia, where the paper takes a milli
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Annotated
 
@@ -45,6 +48,7 @@ from antiphon.encoders.towers import Tower
 from antiphon.errors import UserError
 from antiphon.evaluation.claims import Arm, Claim, Paper
 from antiphon.evaluation.report.figures import histogram
+from antiphon.evaluation.sts import Embed
 from antiphon.generation.models import open_language_model
 from antiphon.objectives.contrast import contrast
 from antiphon.objectives.targets import normalise_rows
@@ -82,13 +86,16 @@ class Config(Settings):
     """Scored pairs to be measured on; nothing is trained on them."""
     intents: Pairs | None = Pairs(source="intents", columns=("text",), limit=2000)
     """Texts with the column `intent`, on which false negatives are counted."""
-    text: Tower = Tower(encoder="smollm2-135m-instruct", head=HeadConfig(norm="none", dropout=0.1))
-    layers: PositiveInt | None = 12
-    """`text.encoder` is a causal language model, of which so many layers are read; None: a text encoder, as it is."""
-    locked: bool = True
-    """Train a head alone, on vectors that are computed once; False trains the encoder too."""
+    text: Tower = Tower(encoder="scratch-small-words", head=HeadConfig(norm="none", dropout=0.1))
+    """Of its head only the dropout is taken: the vectors are the encoder's own."""
+    locked: bool = False
+    """Train a map alone, on vectors that are computed once; False trains the encoder."""
+    guide: str | None = "smollm2-135m-instruct"
+    """g: a causal language model, as `generation.models` opens them; None: the encoder itself, after SimCSE."""
+    layers: PositiveInt = 12
+    """Of the guide, so many are read."""
     rule: Rule = "weighted"
-    """Whom each text draws (`sampling.draws_of`); dropout, with guard=false, is SimCSE."""
+    """Whom each text draws (`sampling.draws_of`); dropout is SimCSE, which knows no guard."""
     guard: bool = True
     """Leave out of the comparison what the guide finds as near as a positive."""
     near: PositiveInt = 16
@@ -105,12 +112,12 @@ class Config(Settings):
     reference: str | None = None
     """A published text encoder to measure beside, by name: an upper reference, not a floor."""
     start: Train = Train()
-    """How the guide is trained."""
+    """How the guide is trained, where it is to be."""
     train: Train = Train()
 
 
 class DebCSE(ContrastiveLearner):
-    """The encoder, and a layer behind it in training only, as SimCSE has it.
+    """The encoder.
 
     Args:
         cfg: as above.
@@ -124,7 +131,6 @@ class DebCSE(ContrastiveLearner):
         head = identity_head(encoder.width)
         head.dropout = nn.Dropout(cfg.text.head.dropout)
         self.branch = Branch(encoder, head)
-        self.project = nn.Sequential(nn.Linear(encoder.width, encoder.width), nn.Tanh())
 
     def embed(self, batch: Batch) -> Views:
         """Unit vectors of a text and what it drew; the guide's of the same; and what each was made of."""
@@ -133,7 +139,7 @@ class DebCSE(ContrastiveLearner):
             if name.startswith("guide_"):
                 views[name] = unit(items.values[:, 0])
             elif f"guide_{name}" in batch:
-                views[name] = unit(self.project(self.branch.head(self.branch.encoder(items))))
+                views[name] = unit(self.branch(items))
                 views[f"has_{name}"] = items.present
         return views
 
@@ -163,25 +169,24 @@ def run(cfg: Config, run: Run) -> Measures:
     if len(corpus) <= cfg.near:
         raise UserError(f"{len(corpus)} different texts in {cfg.data.source}: wanted more than near={cfg.near}")
     pool, trial = pool_of(corpus, 0), Trial.of(cfg.dev, cfg.asked, cfg.intents, corpus)
-    encoder = _encoder(cfg)
+    encoder = cfg.text.open("text")
     cache = FeatureCache(cache_folder() / "features")
     items = Items(encoder, [*pool.texts, *trial.texts()], cache if cfg.locked else None)
     learner = DebCSE(cfg, items.stand_in())
     measures = _named("random", trial.measured(partial(items.vectors, learner.branch)))
-    guide = _guide(cfg, run, learner, items, pool)
+    guide = _trained_guide(cfg, run, items, pool) if cfg.guide is None else _model(cfg, pool, trial, cache)
     guide_ND = guide(pool.texts)
     bounds = thresholds(guide_ND[: pool.corpus], cfg.alpha, cfg.beta, seed=run.seed)
     found = candidates_of(pool, guide_ND, near=cfg.near, seed=run.seed)
     draws = draws_of(cfg.rule, pool, found, guide_ND, bounds, cfg.least)
     run.seed_all()
-    bound = bounds[0] if cfg.guard and cfg.rule != "dropout" else None
-    learner = DebCSE(cfg, items.stand_in(), bound)
+    learner.bound = bounds[0] if cfg.guard and cfg.rule != "dropout" else None
     drawn = Drawn(items, pool, draws, guide_ND, hard=cfg.hard, seed=run.seed)
     fit(learner.train(), drawn.rows(), cfg.train, run, collate=drawn)
     Space({"text": Branch(encoder, learner.branch.head)}).eval().save(run.folder / "space")
     measures |= trial.measured(partial(items.vectors, learner.branch)) | trial.floors()
     if trial.intents is not None:
-        told = false_negatives(guide, trial.intents, bound, batch_size=cfg.train.batch_size, seed=run.seed)
+        told = false_negatives(guide, trial.intents, learner.bound, batch_size=cfg.train.batch_size, seed=run.seed)
         measures |= {f"false_negatives/{name}": value for name, value in told.items()}
     if cfg.reference is not None:
         other = Items(open_encoder("text", cfg.reference), trial.texts(), cache)
@@ -191,17 +196,27 @@ def run(cfg: Config, run: Run) -> Measures:
     return run.finish(measures | {"seconds/total": time.perf_counter() - started})
 
 
-def _encoder(cfg: Config) -> Encoder:
-    if cfg.layers is None:
-        return cfg.text.open("text")
-    model, tokenizer = open_language_model(cfg.text.encoder)
-    return CausalText(model, tokenizer, layers=cfg.layers, single=True)
+def _model(cfg: Config, pool: Pool, trial: Trial, cache: FeatureCache) -> Embed:
+    """g: the mean of a causal language model's layer over a text, less the mean over the corpus."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # of scratch-tiny
+        model, tokenizer = open_language_model(str(cfg.guide))
+    encoder = CausalText(model, tokenizer, layers=cfg.layers, single=True)
+    texts = dict.fromkeys([*pool.texts, *([] if trial.intents is None else trial.intents["text"])])
+    found = Items(encoder, texts, cache)
+    mean_D = torch.cat([found.of[text] for text in pool.texts[: pool.corpus]]).float().mean(0)
+
+    def embed(asked: Sequence[str]) -> Tensor:
+        return unit(torch.cat([found.of[text] for text in asked]).float() - mean_D)
+
+    return embed
 
 
-def _guide(cfg: Config, run: Run, learner: DebCSE, items: Items, pool: Pool) -> Callable[[Sequence[str]], Tensor]:
-    """g: unit vectors by an encoder that SimCSE trained on the same texts; arms share its run."""
-    same = ("data", "text", "layers", "locked", "temperature", "start")
-    shared = Config(**{name: getattr(cfg, name) for name in same})
+def _trained_guide(cfg: Config, run: Run, items: Items, pool: Pool) -> Embed:
+    """g: unit vectors by a copy of the encoder that SimCSE trained on the same texts; arms share its run."""
+    learner = DebCSE(cfg, deepcopy(items.stand_in()))
+    same = ("data", "text", "locked", "temperature", "start")
+    shared = Config(guide=None, **{name: getattr(cfg, name) for name in same})
     alone = [([at], [1.0]) for at in range(pool.corpus)]
     draws = Draws(alone, [([], [])] * pool.corpus)
     drawn = Drawn(items, pool, draws, torch.ones(len(pool.texts), 1), hard=0, seed=run.seed)
@@ -239,8 +254,8 @@ def tiny() -> Config:
         dev=(made,),
         asked=(made.but(options={"task": "made", "split": "test"}),),
         intents=None,
-        text=Tower(encoder="scratch-tiny", head=HeadConfig(norm="none", dropout=0.1)),
-        layers=2,
+        text=Tower(encoder="scratch-tiny-words", head=HeadConfig(norm="none", dropout=0.1)),
+        guide=None,
         near=4,
         start=Train(steps=4, batch_size=16, lr=1e-3, log_every=4),
         train=Train(steps=40, batch_size=16, lr=3e-3, save_every=10, log_every=1),
@@ -248,9 +263,8 @@ def tiny() -> Config:
 
 
 def laptop() -> Config:
-    """The claims' setting: sentences of Wikipedia, on the mean of SmolLM2's twelfth layer."""
-    train = Train(steps=300, batch_size=64, lr=1e-3, save_every=1000)
-    return Config(reference="all-MiniLM-L6-v2", start=train, train=train)
+    """The claims' setting: sentences of Wikipedia, words from scratch, SmolLM2 as a guide."""
+    return Config(reference="all-MiniLM-L6-v2", train=Train(steps=200, batch_size=64, lr=2e-3, save_every=1000))
 
 
 def paper() -> Config:
@@ -259,8 +273,7 @@ def paper() -> Config:
     return Config(
         data=Pairs(source="shards", columns=("text",)),
         text=Tower(encoder="bert-base-uncased", head=HeadConfig(norm="none", dropout=0.0)),
-        layers=None,
-        locked=False,
+        guide=None,
         start=train,
         train=train,
     )
