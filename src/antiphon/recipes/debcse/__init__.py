@@ -26,7 +26,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from copy import deepcopy
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Annotated
 
 import torch
@@ -163,18 +164,16 @@ class DebCSE(ContrastiveLearner):
 def run(cfg: Config, run: Run) -> Measures:
     """Train the guide (once for all arms), draw pairs by it, train, save the space, and measure it by its floors."""
     started = time.perf_counter()
+    same = ("data", "dev", "asked", "intents", "guide", "layers", "near", "reference")
+    shared = Config(**{name: getattr(cfg, name) for name in same})
+    material = _material(shared.model_dump_json())
+    pool, trial = material.pool, material.trial
     run.seed_all()
-    texts = load(cfg.data)[cfg.data.columns[0]]
-    corpus = list(dict.fromkeys(text for text in texts if text and split_words(text)))
-    if len(corpus) <= cfg.near:
-        raise UserError(f"{len(corpus)} different texts in {cfg.data.source}: wanted more than near={cfg.near}")
-    pool, trial = pool_of(corpus, 0), Trial.of(cfg.dev, cfg.asked, cfg.intents, corpus)
     encoder = cfg.text.open("text")
-    cache = FeatureCache(cache_folder() / "features")
-    items = Items(encoder, [*pool.texts, *trial.texts()], cache if cfg.locked else None)
+    items = Items(encoder, [*pool.texts, *trial.texts()], _cache() if cfg.locked else None)
     learner = DebCSE(cfg, items.stand_in())
     measures = _named("random", trial.measured(partial(items.vectors, learner.branch)))
-    guide = _trained_guide(cfg, run, items, pool) if cfg.guide is None else _model(cfg, pool, trial, cache)
+    guide = _trained_guide(cfg, run, items, pool) if material.guide is None else material.guide
     guide_ND = guide(pool.texts)
     bounds = thresholds(guide_ND[: pool.corpus], cfg.alpha, cfg.beta, seed=run.seed)
     found = candidates_of(pool, guide_ND, near=cfg.near, seed=run.seed)
@@ -184,26 +183,52 @@ def run(cfg: Config, run: Run) -> Measures:
     drawn = Drawn(items, pool, draws, guide_ND, hard=cfg.hard, seed=run.seed)
     fit(learner.train(), drawn.rows(), cfg.train, run, collate=drawn)
     Space({"text": Branch(encoder, learner.branch.head)}).eval().save(run.folder / "space")
-    measures |= trial.measured(partial(items.vectors, learner.branch)) | trial.floors()
+    measures |= trial.measured(partial(items.vectors, learner.branch)) | material.levels
     if trial.intents is not None:
         told = false_negatives(guide, trial.intents, learner.bound, batch_size=cfg.train.batch_size, seed=run.seed)
         measures |= {f"false_negatives/{name}": value for name, value in told.items()}
-    if cfg.reference is not None:
-        other = Items(open_encoder("text", cfg.reference), trial.texts(), cache)
-        published = Branch(other.stand_in(), identity_head(other.encoder.width))
-        measures |= _named(cfg.reference, trial.measured(partial(other.vectors, published)))
     _draw(run, found, draws)
     return run.finish(measures | {"seconds/total": time.perf_counter() - started})
 
 
-def _model(cfg: Config, pool: Pool, trial: Trial, cache: FeatureCache) -> Embed:
+@dataclass(frozen=True)
+class Material:
+    """What neither arms nor seeds change: the texts, what is asked, a guide that is not trained, and levels beside."""
+
+    pool: Pool
+    trial: Trial
+    guide: Embed | None
+    levels: Measures
+
+
+@lru_cache(maxsize=1)  # one process runs all arms and seeds of the claims
+def _material(settings: str) -> Material:
+    cfg = Config.model_validate_json(settings)
+    texts = load(cfg.data)[cfg.data.columns[0]]
+    corpus = list(dict.fromkeys(text for text in texts if text and split_words(text)))
+    if len(corpus) <= cfg.near:
+        raise UserError(f"{len(corpus)} different texts in {cfg.data.source}: wanted more than near={cfg.near}")
+    pool, trial = pool_of(corpus, 0), Trial.of(cfg.dev, cfg.asked, cfg.intents, corpus)
+    levels = trial.floors()
+    if cfg.reference is not None:
+        other = Items(open_encoder("text", cfg.reference), trial.texts(), _cache())
+        published = Branch(other.stand_in(), identity_head(other.encoder.width))
+        levels |= _named(cfg.reference, trial.measured(partial(other.vectors, published)))
+    return Material(pool, trial, None if cfg.guide is None else _model(cfg, pool, trial), levels)
+
+
+def _cache() -> FeatureCache:
+    return FeatureCache(cache_folder() / "features")
+
+
+def _model(cfg: Config, pool: Pool, trial: Trial) -> Embed:
     """g: the mean of a causal language model's layer over a text, less the mean over the corpus."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # of scratch-tiny
         model, tokenizer = open_language_model(str(cfg.guide))
     encoder = CausalText(model, tokenizer, layers=cfg.layers, single=True)
     texts = dict.fromkeys([*pool.texts, *([] if trial.intents is None else trial.intents["text"])])
-    found = Items(encoder, texts, cache)
+    found = Items(encoder, texts, _cache())
     mean_D = torch.cat([found.of[text] for text in pool.texts[: pool.corpus]]).float().mean(0)
 
     def embed(asked: Sequence[str]) -> Tensor:
