@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 from filelock import FileLock
 from pydantic import Field, NonNegativeFloat, PositiveInt
@@ -63,6 +63,7 @@ class Writing(Config):
     """Of an answer."""
 
 
+@runtime_checkable
 class Writer(Protocol):
     """What answers prompts.
 
