@@ -185,7 +185,7 @@ def write_all(
         progress: as `Written.answers`.
     """
     against = opposite if cfg.weight > 0 else None
-    how = {"writer": writer.name, "prompt": asdict(prompt), "cfg": cfg.model_dump(mode="json")}
+    how: dict[str, Any] = {"writer": writer.name, "prompt": asdict(prompt), "cfg": cfg.model_dump(mode="json")}
     how |= {"opposite": None if against is None else asdict(against)}
     return kept.answers(
         [how | {"texts": [text]} for text in texts],
@@ -206,7 +206,7 @@ def score_all(
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[float | None]:
     """What a writer scores each pair of texts, 0 to 5, from the disk where it is there; None for no number."""
-    how = {"writer": writer.name, "prompt": asdict(prompt), "answer": "score"}
+    how: dict[str, Any] = {"writer": writer.name, "prompt": asdict(prompt), "answer": "score"}
     return kept.answers(
         [how | {"texts": list(pair)} for pair in pairs],
         lambda places: writer.score(prompt, [pairs[at] for at in places]),

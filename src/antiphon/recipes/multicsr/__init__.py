@@ -11,16 +11,16 @@ For each unlabelled sentence x a language model writes one that says the same, x
 g is unsupervised SimCSE on the same sentences, in evaluation mode and asked once (the released code leaves its dropout
 on). `loss="official"` is what that code computes in the place of L.
 
-What is written is kept in the cache folder and shared by all runs that ask the same. A server with OpenAI's
-interface can write in the local model's place, without stage 1:
+What is written is kept in the cache folder and shared by all runs that ask the same. A server with OpenAI's interface
+can write in the local model's place, without stage 1:
 
-    antiphon train multicsr written=plain endpoint.url=http://127.0.0.1:8000/v1 endpoint.model=NAME endpoint.key=VARIABLE
+    antiphon train multicsr written=plain endpoint.url=http://localhost:8000/v1 endpoint.model=NAME endpoint.key=NAME
 
 differs: the encoder is a head on frozen layers of SmolLM2, where the paper trains BERT and RoBERTa; any encoder can be
   trained as a whole (`locked=false`).
-differs: SmolLM2 with 135 M parameters writes, where the paper has Flan-T5-XL and ChatGPT; it scores by the expected
+differs: SmolLM2 with 135 M parameters writes, where the paper has Flan-T5-XL and ChatGPT; its score is the expected
   digit, and thresholds are quantiles of its scores.
-differs: some hundreds of sentences, where the paper has the premises of NLI or a million of Wikipedia; all arms take the
+differs: hundreds of sentences, where the paper has the premises of NLI or a million of Wikipedia; all arms take the
   same number of steps, where the released code takes the same epochs.
 """
 

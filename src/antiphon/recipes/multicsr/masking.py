@@ -6,8 +6,8 @@ With s+ and s- the cosines of texts with all positives and all hard negatives of
     L_i = -log e^{s+_ii / t} / sum_j (m_ij e^{s+_ij / t} + m'_ij e^{s-_ij / t})
 
 with m_ii = 1. The mask and phi = 0.95 are verified (the released README), that form of L is reconstructed. What
-the released code computes (verified, `cl_masked_forward`) is kept as `official`: logits times m, so that a masked pair still
-counts e^0, and the mean over all entries of binary cross-entropy on the softmax.
+the released code computes (verified, `cl_masked_forward`) is kept as `official`: logits times m, so that a masked pair
+still counts e^0, and the mean over all entries of binary cross-entropy on the softmax.
 
 Axes: N rows, M hard negatives, K keys (N positives, then M hard negatives).
 """
@@ -82,7 +82,8 @@ def share_masked(
     """
     order = torch.randperm(len(texts_ND), generator=torch.Generator().manual_seed(seed))
     found: dict[str, list[Tensor]] = {"texts": [], "contrary": [], "own": []}
-    for part in order.split(batch_size):
+    for start in range(0, len(order), batch_size):
+        part = order[start : start + batch_size]
         others = ~torch.eye(len(part), dtype=torch.bool)
         near, contrary = (texts_ND[part] @ side[part].T > bound for side in (texts_ND, contrary_ND))
         found["texts"].append(near[others])

@@ -63,10 +63,8 @@ def score(
     triplets: Sequence[Triplet], writer: Writer, kept: Written, progress: Callable[[int], None] = lambda _: None
 ) -> list[Triplet]:
     """The same with the writer's own scores of how alike the text and each of the two are."""
-    sides = [
-        score_all(kept, writer, ALIKE, [(one.text, said(one)) for one in triplets], progress=progress)
-        for said in (lambda one: one.same, lambda one: one.contrary)
-    ]
+    said = [[(one.text, one.same) for one in triplets], [(one.text, one.contrary) for one in triplets]]
+    sides = [score_all(kept, writer, ALIKE, pairs, progress=progress) for pairs in said]
     return [replace(one, score_same=a, score_contrary=b) for one, a, b in zip(triplets, *sides, strict=True)]
 
 
