@@ -373,6 +373,8 @@ CLAIMS = [
           "test/sts", "tfidf/test/sts"),
     Claim("Triplets that are written plainly, without a stage, beat unsupervised SimCSE.", _PLAIN, _SIMCSE,
           "test/sts", "tfidf/test/sts"),
+    Claim("Those written contrastively, without another stage, beat unsupervised SimCSE.", _STAGE_1, _SIMCSE,
+          "test/sts", "random/test/sts"),
     Claim("All three stages beat plainly written triplets.", Arm(), _PLAIN, "test/sts", "tfidf/test/sts"),
     Claim("Stage 1: contrastive writing beats plain writing.", _STAGE_1, _PLAIN, "test/sts", "tfidf/test/sts"),
     Claim("Stage 2: curation by the model's scores beats as many triplets at random.", Arm(), Arm(curated="random"),
