@@ -85,13 +85,13 @@ def test_killed_half_way_and_resumed_equals_whole(tmp_path):
 
 def test_a_torn_last_line_is_dropped_with_a_warning(tmp_path):
     kept = Written(tmp_path / "a.jsonl")
-    whole = write_all(kept, Counting(), PROMPT, None, TEXTS, Writing(), batch_size=3)
+    whole = write_all(kept, Counting(), PROMPT, None, TEXTS, Writing(), batch_size=4)
     data = kept.path.read_bytes()
     kept.path.write_bytes(data[:-20])
     writer = Counting()
     with pytest.warns(BrokenLine, match="its last line was cut off"):
-        assert write_all(kept, writer, PROMPT, None, TEXTS, Writing(), batch_size=3) == whole
-    assert len(writer.asked) == 1
+        assert write_all(kept, writer, PROMPT, None, TEXTS, Writing(), batch_size=4) == whole
+    assert [len(batch) for batch in writer.asked] == [2]  # the whole batch again, of which one answer was lost
     assert kept.path.read_bytes() == data
     kept.path.write_text("no json\n" + data.decode())
     with pytest.raises(UserError, match=r"a\.jsonl:1 is no answer that was kept \('no json'\)"):

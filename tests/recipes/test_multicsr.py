@@ -74,12 +74,13 @@ def test_the_rule_of_the_released_filter():
         _triplet("high", 4.0, 3.1),
         _triplet("equal", 3.0, 3.0),
         _triplet("edge", 3.0, 2.9),
+        _triplet("brink", 4.0, 3.0),
         _triplet("mute", None, 1.0),
     ]
     turned = swapped(every)
     assert [one.text for one in turned] == [one.text for one in every[:-1]]
     assert turned[1] == Triplet("text turned", "not turned", "same turned", 3.5, 1.0)
-    assert [one.text for one in curated(turned, 3.0, 3.0)] == ["text kept", "text turned", "text edge"]
+    assert [one.text for one in curated(turned, 3.0, 3.0)] == ["text kept", "text turned", "text edge", "text brink"]
 
 
 def test_thresholds_by_quantile():
