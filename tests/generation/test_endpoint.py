@@ -18,7 +18,7 @@ KEY = "sk-very-secret"
 
 @contextmanager
 def served(*answers):
-    """A server that gives these answers in turn, the last one for ever; a text, or (status, headers, body)."""
+    """A server that gives these answers in turn, the last for ever: a text, (status, headers, body), or a function."""
     seen = []
 
     class Stub(BaseHTTPRequestHandler):
@@ -26,6 +26,7 @@ def served(*answers):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             seen.append((self.path, dict(self.headers), body))
             answer = answers[min(len(seen), len(answers)) - 1]
+            answer = answer(body) if callable(answer) else answer
             if isinstance(answer, str):
                 said = {"choices": [{"message": {"role": "assistant", "content": answer}}]}
                 answer = (200, {}, json.dumps(said))

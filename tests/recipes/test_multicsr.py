@@ -29,6 +29,7 @@ from antiphon.recipes.multicsr.triplets import (
     write,
 )
 from antiphon.runs import Run
+from tests.generation.test_endpoint import served
 
 
 @pytest.fixture(autouse=True)
@@ -221,6 +222,27 @@ def test_arms_share_the_guide_and_the_writing(tmp_path):
     assert not any(name.startswith("test/") for name in found["user"])
     assert len(list(tmp_path.glob("multicsr_guide-*"))) == 2  # of the arms, and of the user's rows
     assert len(list((tmp_path / "cache" / "written").glob("*.jsonl"))) == 1
+
+
+def test_a_server_writes_and_scores(tmp_path):
+    def said(body):
+        instruction, asked = body["messages"][0]["content"], body["messages"][-1]["content"]
+        text = asked.split("\n")[0].partition(": ")[2]
+        if "how alike" in instruction:
+            return "0.5" if "no " in asked else "about 4" if "star" in text else "4.5"
+        return f"no {text}\nNext:" if "contradicts" in instruction else f"one {text}"
+
+    short = multicsr.tiny().but(train__steps=2, start__steps=2, drawn=1.0)
+    with served(said) as (url, seen):
+        cfg = short.but(endpoint=Endpoint(url=url, model="m"), written="plain", threshold="official")
+        found = multicsr.run(cfg, Run.of("multicsr", cfg, root=tmp_path))
+        asked = len(seen)
+        cfg = cfg.but(phi=0.5)
+        multicsr.run(cfg, Run.of("multicsr", cfg, root=tmp_path))
+        assert len(seen) == asked == 4 * 30  # two texts and two scores of each sentence, once
+    assert found["quality/negated"] == 1.0
+    assert found["quality/kept"] == pytest.approx(1 - 1 / 6)  # of six shapes the stars' scores are no numbers
+    assert found["quality/turned"] == 0.0
 
 
 def test_a_picture_escapes_what_was_written():

@@ -288,7 +288,7 @@ def _draw(
     can = cfg.endpoint is None
     sides[other] = {one.text: one for one in write(texts, other, writer, kept, cfg.writing)} if can else {}
     drawing = table(texts, sides["plain"], sides["contrastive"], {one.text: one for one in found})
-    said = "What a model wrote by the instruction alone and against the opposite one, and what was trained on (scores)."
+    said = "What a model wrote plainly and against the opposite instruction, and what this seed drew and kept (scores)."
     run.picture("written", drawing, said)
 
 
