@@ -1,0 +1,392 @@
+"""MultiCSR: a language model writes, and contrastively refines, what sentence vectors learn from (arXiv 2310.10962).
+
+For each unlabelled sentence x a language model writes one that says the same, x+, and one that contradicts, x-:
+
+1. written against the opposite instruction's own likelihoods (`generation/contrast.py`: reconstructed);
+2. kept or turned round by the model's own scores of (x, x+) and (x, x-) (`triplets.py`: verified);
+3. and in the batch, what a frozen encoder g finds to mean the same is no negative (`masking.py`).
+
+    L_i = -log e^{s(x_i, x_i+) / t} / sum_j (m_ij e^{s(x_i, x_j+) / t} + m'_ij e^{s(x_i, x_j-) / t})
+
+g is unsupervised SimCSE on the same sentences, in evaluation mode and asked once (the released code leaves its dropout
+on). `loss="official"` is what that code computes in the place of L.
+
+What is written is kept in the cache folder and shared by all runs that ask the same. A server with OpenAI's interface
+can write in the local model's place, without stage 1:
+
+    antiphon train multicsr written=plain endpoint.url=http://localhost:8000/v1 endpoint.model=NAME endpoint.key=NAME
+
+differs: the encoder is a head on frozen layers of SmolLM2, where the paper trains BERT and RoBERTa; any encoder can be
+  trained as a whole (`locked=false`).
+differs: SmolLM2 with 135 M parameters writes, where the paper has Flan-T5-XL and ChatGPT; its score is the expected
+  digit, and thresholds are quantiles of its scores.
+differs: hundreds of sentences, where the paper has the premises of NLI or a million of Wikipedia; all arms take the
+  same number of steps, where the released code takes the same epochs.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Sequence
+from copy import deepcopy
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from antiphon.config import Config as Settings
+from antiphon.data.cache import cache_folder
+from antiphon.data.pairs import Pairs, load
+from antiphon.decode import split_words
+from antiphon.encoders import Encoder
+from antiphon.encoders.causal import CausalText
+from antiphon.encoders.features import FeatureCache
+from antiphon.encoders.heads import HeadConfig, identity_head, unit
+from antiphon.encoders.items import Items
+from antiphon.encoders.open import open_encoder
+from antiphon.encoders.space import Branch, Space
+from antiphon.encoders.towers import Tower
+from antiphon.errors import UserError
+from antiphon.evaluation.claims import Arm, Claim, Paper
+from antiphon.evaluation.sts import Embed, similarities, word_floors
+from antiphon.generation.contrast import LocalWriter
+from antiphon.generation.endpoint import Endpoint, RemoteWriter
+from antiphon.generation.models import open_language_model
+from antiphon.generation.written import Writer, Writing, Written
+from antiphon.progress import bar
+from antiphon.recipes.multicsr.masking import allowed_pairs, masked_contrast, official, share_masked
+from antiphon.recipes.multicsr.rows import alone, collate_of, guided, of_triplets
+from antiphon.recipes.multicsr.shown import table
+from antiphon.recipes.multicsr.triplets import (
+    Curation,
+    Source,
+    Triplet,
+    at_random,
+    bounds_of,
+    curated,
+    described,
+    score,
+    swapped,
+    without,
+    write,
+)
+from antiphon.runs import Measures, Run
+from antiphon.training.fit import Train, fit
+from antiphon.training.learner import Batch, ContrastiveLearner
+from antiphon.types import Views
+
+PAPER = Paper(
+    "2310.10962", "LLMs can Contrastively Refine their Generation for Better Sentence Representation Learning"
+)
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+def _scored(task: str, split: str) -> Pairs:
+    return Pairs(source="sts", options={"task": task, "split": split}, columns=("text_1", "text_2"))
+
+
+class Config(Settings):
+    """Settings of the recipe."""
+
+    data: Pairs = Pairs(source="sentences", columns=("text",), limit=330)
+    words: tuple[PositiveInt, PositiveInt] = (6, 14)
+    """Sentences with so many words are taken, from the least to the most."""
+    drawn: Share = 0.8
+    """Of the sentences, drawn by the run's seed: so that seeds differ in their data too."""
+    dev: tuple[Pairs, ...] = (_scored("stsb", "dev"),)
+    """Scored pairs to choose settings by."""
+    asked: tuple[Pairs, ...] = (
+        _scored("sts2012", "test"),
+        _scored("sts2013", "test"),
+        _scored("sts2014", "test"),
+        _scored("sickr", "train"),
+    )
+    """Scored pairs to be measured on; no sentence of theirs is trained on."""
+    text: Tower = Tower(encoder="smollm2-135m-instruct", head=HeadConfig(norm="none", dropout=0.1))
+    layers: PositiveInt | None = 12
+    """`text.encoder` is a causal language model, of which so many layers are read; None: a text encoder, as it is."""
+    locked: bool = True
+    """Train a head alone, on vectors that are computed once; False trains the encoder too."""
+    writer: str = "smollm2-135m-instruct"
+    """A local causal language model, that writes and scores where there is no `endpoint`."""
+    endpoint: Endpoint | None = None
+    """A server in the writer's place."""
+    writing: Writing = Writing()
+    written: Source = "contrastive"
+    """Stage 1: none is SimCSE, a sentence against itself under dropout; plain, by the instruction alone."""
+    curated: Curation = "scored"
+    """Stage 2; random keeps as many as scored would."""
+    threshold: Literal["quantile", "official"] = "quantile"
+    """Where scores are high and low enough: by `share`, or 3 and 3 as the released code has it."""
+    share: Share = 0.7
+    """quantile: of the scores that are high enough, and of those that are low enough."""
+    masked: bool = True
+    """Stage 3."""
+    phi: float = 0.95
+    """g's cosine above which a pair is masked."""
+    loss: Literal["contrast", "official"] = "contrast"
+    temperature: PositiveFloat = 0.05
+    reference: str | None = None
+    """A published text encoder to measure beside, by name: an upper reference, not a floor."""
+    start: Train = Train()
+    """How g is trained."""
+    train: Train = Train()
+
+
+class MultiCSR(ContrastiveLearner):
+    """The encoder, and a layer behind it in training only, as SimCSE has it.
+
+    Args:
+        cfg: as above.
+        encoder: of texts, or `Features` in its place.
+    """
+
+    def __init__(self, cfg: Config, encoder: Encoder) -> None:
+        super().__init__()
+        self.cfg = cfg
+        head = identity_head(encoder.width)
+        head.dropout = nn.Dropout(cfg.text.head.dropout)
+        self.branch = Branch(encoder, head)
+        self.project = nn.Sequential(nn.Linear(encoder.width, encoder.width), nn.Tanh())
+
+    def embed(self, batch: Batch) -> Views:
+        """Unit vectors of texts, positives and hard negatives, and g's of texts and hard negatives."""
+        views: Views = {}
+        for name in ("text", "positive", "negative"):
+            if name in batch:
+                views[name] = unit(self.project(self.branch.head(self.branch.encoder(batch[name]))))
+            if f"guide_{name}" in batch:
+                views[f"guide_{name}"] = unit(batch[f"guide_{name}"].values[:, 0])
+        return views
+
+    def losses(self, views: Views) -> dict[str, Tensor]:
+        """L, or the released code's; and how many pairs are masked is logged by `share_masked`."""
+        names = [name for name in ("positive", "negative") if name in views]
+        scores_NK = views["text"] @ torch.cat([views[name] for name in names]).T / self.cfg.temperature
+        there_K = torch.ones(scores_NK.shape[1], dtype=torch.bool, device=scores_NK.device)
+        allowed_NK = torch.ones_like(scores_NK, dtype=torch.bool)
+        if "guide_text" in views:
+            guide_KD = torch.cat([views[f"guide_{name}"] for name in ("text", "negative") if name in views])
+            allowed_NK = allowed_pairs(views["guide_text"] @ guide_KD.T, there_K, self.cfg.phi)
+        if self.cfg.loss == "official":
+            return {"official": official(scores_NK, allowed_NK, there_K)}
+        return {"contrast": masked_contrast(scores_NK, allowed_NK)}
+
+
+def run(cfg: Config, run: Run) -> Measures:
+    """Write, curate, train g (once for all arms), train by its mask, save the space, and measure it by its floors."""
+    started = time.perf_counter()
+    run.seed_all()
+    scored = {
+        f"{split}/{pairs.options.get('task', pairs.source)}": load(pairs)
+        for split, several in (("dev", cfg.dev), ("test", cfg.asked))
+        for pairs in several
+    }
+    corpus = _corpus(cfg, scored)
+    drawn = set(random.Random(f"{run.seed}/drawn").sample(corpus, max(2, round(cfg.drawn * len(corpus)))))
+    encoder, writer = _models(cfg)
+    kept = Written(cache_folder() / "written" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', writer.name)}.jsonl")
+    triplets, measures = _triplets(cfg, run, corpus, drawn, writer, kept)
+    texts = [text for text in corpus if text in drawn]
+    asked = [text for rows in scored.values() for side in ("text_1", "text_2") for text in rows[side]]
+    said = [text for one in triplets for text in (one.text, one.same, one.contrary)]
+    cache = FeatureCache(cache_folder() / "features")
+    items = Items(encoder, [*texts, *said, *asked], cache if cfg.locked else None)
+    run.seed_all()
+    learner = MultiCSR(cfg, deepcopy(items.stand_in()))
+    measures |= _named("random", similarities(partial(items.vectors, learner.branch), scored))
+    guide = _guide(cfg, run, learner, items, texts)
+    run.seed_all()
+    learner = MultiCSR(cfg, items.stand_in())
+    rows, found = _rows(cfg, run, items, guide, texts, triplets)
+    fit(learner.train(), rows, cfg.train, run, collate=collate_of(items, rows))
+    Space({"text": Branch(encoder, learner.branch.head)}).eval().save(run.folder / "space")
+    measures |= found | similarities(partial(items.vectors, learner.branch), scored) | word_floors(scored)
+    if cfg.reference is not None:
+        other = Items(open_encoder("text", cfg.reference), asked, cache)
+        published = Branch(other.stand_in(), identity_head(other.encoder.width))
+        measures |= _named(cfg.reference, similarities(partial(other.vectors, published), scored))
+    return run.finish(measures | {"seconds/total": time.perf_counter() - started})
+
+
+def _corpus(cfg: Config, scored: dict[str, Any]) -> list[str]:
+    texts = load(cfg.data)[cfg.data.columns[0]]
+    low, high = cfg.words
+    corpus = [text for text in dict.fromkeys(texts) if text and low <= len(split_words(text)) <= high]
+    corpus = without(corpus, scored)
+    if len(corpus) < 2:
+        raise UserError(
+            f"{len(corpus)} different sentences of {low} to {high} words in {cfg.data.source}, without those that are "
+            "scored: wanted more; set words=[1,50]"
+        )
+    return corpus
+
+
+def _models(cfg: Config) -> tuple[Encoder, Writer]:
+    """The encoder, and who writes: one model in memory where both are the same."""
+    opened: dict[str, tuple[Any, Any]] = {}
+
+    def language_model(name: str) -> tuple[Any, Any]:
+        if name not in opened:
+            opened[name] = open_language_model(name)
+        return opened[name]
+
+    encoder: Encoder
+    if cfg.layers is None:
+        encoder = cfg.text.open("text")
+    else:
+        encoder = CausalText(*language_model(cfg.text.encoder), layers=cfg.layers, single=True)
+    if cfg.endpoint is not None:
+        return encoder, RemoteWriter(cfg.endpoint)
+    return encoder, LocalWriter(*language_model(cfg.writer))
+
+
+def _triplets(
+    cfg: Config, run: Run, corpus: Sequence[str], drawn: set[str], writer: Writer, kept: Written
+) -> tuple[list[Triplet], Measures]:
+    """What is trained on, of the drawn sentences; all of them are written about, so that seeds share the writing."""
+    if cfg.written == "none":
+        return [], {}
+    with bar("writing", 2 * len(corpus)) as advance:
+        written = write(corpus, cfg.written, writer, kept, cfg.writing, advance)
+    measures = described(written, len(corpus))
+    if cfg.curated != "none":
+        with bar("scoring", 2 * len(written)) as advance:
+            written = score(written, writer, kept, advance)
+    chosen = [one for one in written if one.text in drawn]
+    found = chosen
+    if cfg.curated != "none":
+        turned = swapped(chosen)
+        high, low = (3.0, 3.0) if cfg.threshold == "official" else bounds_of(turned, cfg.share)
+        found = curated(turned, high, low)
+        before = {one.text: one.contrary for one in chosen}
+        measures["quality/turned"] = sum(one.same == before[one.text] for one in turned) / max(len(turned), 1)
+        if cfg.curated == "random":
+            found = at_random(chosen, len(found), run.seed)
+    measures["quality/kept"] = len(found) / max(len(chosen), 1)
+    if len(found) < 2:
+        raise UserError(
+            f"{len(found)} triplets of {len(chosen)} are left: lower the thresholds (share={cfg.share:g}, threshold="
+            f"{cfg.threshold}), or set curated=none"
+        )
+    _draw(cfg, run, corpus, written, found, writer, kept)
+    return found, measures
+
+
+def _draw(
+    cfg: Config, run: Run, corpus: Sequence[str], written: Sequence[Triplet], found: Sequence[Triplet],
+    writer: Writer, kept: Written,
+) -> None:  # fmt: skip
+    """A table of some sentences; the other way of writing is asked about them too, where it can be."""
+    texts = list(corpus[:16])
+    sides = {"contrastive": {one.text: one for one in written}, "plain": {one.text: one for one in written}}
+    other: Source = "plain" if cfg.written == "contrastive" else "contrastive"
+    can = cfg.endpoint is None
+    sides[other] = {one.text: one for one in write(texts, other, writer, kept, cfg.writing)} if can else {}
+    drawing = table(texts, sides["plain"], sides["contrastive"], {one.text: one for one in found})
+    said = "What a model wrote plainly and against the opposite instruction, and what this seed drew and kept (scores)."
+    run.picture("written", drawing, said)
+
+
+def _guide(cfg: Config, run: Run, learner: MultiCSR, items: Items, texts: Sequence[str]) -> Embed:
+    """g: unit vectors by an encoder that SimCSE trained on the same sentences; arms share its run."""
+    same = ("data", "words", "drawn", "dev", "asked", "text", "layers", "locked", "temperature", "start")
+    shared = Config(**{name: getattr(cfg, name) for name in same})
+    rows = alone(items, texts)
+    start = Run.of("multicsr_guide", shared, seed=run.seed, root=run.folder.parent)
+    asked, learner.cfg = learner.cfg, shared
+    fit(learner.train(), rows, cfg.start, start, collate=collate_of(items, rows))
+    learner.cfg = asked
+    return partial(items.vectors, learner.branch)
+
+
+def _rows(
+    cfg: Config, run: Run, items: Items, guide: Embed, texts: Sequence[str], triplets: Sequence[Triplet]
+) -> tuple[list[dict[str, Any]], Measures]:
+    """Triplets, or each sentence with itself; with g's vectors where pairs are masked."""
+    if cfg.written == "none":
+        rows = alone(items, texts)
+        return (guided(rows, {"text": guide(texts)}) if cfg.masked else rows), {}
+    rows = of_triplets(items, triplets)
+    sides = {"text": guide([one.text for one in triplets]), "negative": guide([one.contrary for one in triplets])}
+    size = cfg.train.batch_size
+    measures = share_masked(sides["text"], sides["negative"], cfg.phi, batch_size=size, seed=run.seed)
+    return (guided(rows, sides) if cfg.masked else rows), measures
+
+
+def _named(name: str, measures: Measures) -> Measures:
+    return {f"{name}/{key}": value for key, value in measures.items()}
+
+
+def tiny() -> Config:
+    """Seconds: phrases about coloured shapes, with two random layers that write and read bytes."""
+    made = Pairs(source="sts", options={"task": "made", "split": "dev"}, columns=("text_1", "text_2"))
+    return Config(
+        data=Pairs(source="made", columns=("text",)),
+        words=(1, 50),
+        dev=(made,),
+        asked=(made.but(options={"task": "made", "split": "test"}),),
+        text=Tower(encoder="scratch-tiny", head=HeadConfig(norm="none", dropout=0.1)),
+        layers=2,
+        writer="scratch-tiny",
+        writing=Writing(weight=1.0, plausible=0.01, max_tokens=8),
+        start=Train(steps=4, batch_size=8, lr=1e-3, log_every=4),
+        train=Train(steps=40, batch_size=8, lr=3e-3, save_every=10, log_every=1),
+    )
+
+
+def laptop() -> Config:
+    """The claims' setting: SmolLM2 writes about sentences of Wikipedia; a head on its twelfth layer is trained."""
+    train = Train(steps=200, batch_size=64, lr=1e-3, save_every=1000)
+    return Config(reference="all-MiniLM-L6-v2", start=train, train=train)
+
+
+def paper() -> Config:
+    """As far as is known: BERT, ChatGPT on the premises of NLI, three epochs at SimCSE's batch; not run here."""
+    train = Train(steps=6450, batch_size=128, lr=5e-5)  # three epochs of 275 thousand sentences
+    return Config(
+        data=Pairs(source="shards", columns=("text",)),
+        words=(1, 500),
+        drawn=1.0,
+        text=Tower(encoder="bert-base-uncased", head=HeadConfig(norm="none", dropout=0.0)),
+        layers=None,
+        locked=False,
+        endpoint=Endpoint(url="https://api.openai.com/v1", model="gpt-3.5-turbo", key="OPENAI_API_KEY"),
+        written="plain",  # differs: no logits are to be had there, and the released code lacks stage 1
+        threshold="official",
+        loss="official",
+        start=train,
+        train=train,
+    )
+
+
+_SIMCSE = Arm(written="none", curated="none", masked=False)
+_PLAIN = Arm(written="plain", curated="none", masked=False)
+_STAGE_1 = Arm(curated="none", masked=False)
+
+CLAIMS = [
+    Claim("Triplets of all three stages beat unsupervised SimCSE at similarity (the headline).", Arm(), _SIMCSE,
+          "test/sts", "tfidf/test/sts"),
+    Claim("Triplets that are written plainly, without a stage, beat unsupervised SimCSE.", _PLAIN, _SIMCSE,
+          "test/sts", "tfidf/test/sts"),
+    Claim("Those written contrastively, without another stage, beat unsupervised SimCSE.", _STAGE_1, _SIMCSE,
+          "test/sts", "random/test/sts"),
+    Claim("All three stages beat plainly written triplets.", Arm(), _PLAIN, "test/sts", "tfidf/test/sts"),
+    Claim("Stage 1: contrastive writing beats plain writing.", _STAGE_1, _PLAIN, "test/sts", "tfidf/test/sts"),
+    Claim("Stage 2: curation by the model's scores beats as many triplets at random.", Arm(), Arm(curated="random"),
+          "test/sts", "random/test/sts"),
+    Claim("Stage 3: masking by a frozen encoder beats no mask.", Arm(), Arm(masked=False),
+          "test/sts", "random/test/sts"),
+    Claim("A mask that removes pairs beats the released code's form of the loss.", Arm(), Arm(loss="official"),
+          "test/sts", "random/test/sts"),
+    Claim("They put entailments above contradictions more often than SimCSE (SICK).", Arm(), _SIMCSE,
+          "test/order", "jaccard/test/order"),
+    Claim("Contrastive writing puts them so more often than plain writing.", _STAGE_1, _PLAIN,
+          "test/order", "jaccard/test/order"),
+]  # fmt: skip
+"""Arms take the same number of steps; each seed draws its own four fifths of the sentences."""
