@@ -23,6 +23,7 @@ from antiphon.encoders.features import Features
 from antiphon.encoders.heads import unit
 from antiphon.encoders.image import EfficientNetLite, ScratchImage, TransformersImage
 from antiphon.encoders.parts import Ordered, Parts
+from antiphon.encoders.prompted import PromptedImage, PromptedText
 from antiphon.encoders.sequence import MelChunks, Recurrent
 from antiphon.encoders.speech import MelSpeech, WaveSpeech, WhisperSpeech
 from antiphon.encoders.spelling import SpelledText
@@ -38,6 +39,7 @@ KINDS: dict[str, type[Encoder]] = {
         TransformersText, ByteText, SpelledText, WhisperSpeech, WaveSpeech, MelSpeech, WindowedAudio,
         EfficientNetLite, TransformersImage, ScratchImage, Features, MelChunks, Recurrent,
         WordCnn, Parts, Ordered, Frames, Patches, VideoTower, CausalText, CausalTop,
+        PromptedText, PromptedImage,
     )
 }  # fmt: skip
 
