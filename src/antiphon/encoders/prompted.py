@@ -155,8 +155,10 @@ class PromptedText(Encoder):
 
     def _prefix_states(self) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of the prefix in each layer, kept while no weight changes."""
-        state = state_of(self.decoder)
-        if self._kept is None or self._kept[0] != state:
+        weights = list(self.decoder.parameters())
+        # weights that were made in inference mode do not tell when they change
+        state = None if any(weight.is_inference() for weight in weights) else state_of(self.decoder)
+        if self._kept is None or state is None or self._kept[0] != state:
             cache = DynamicCache(config=self.decoder.config)
             ids = torch.tensor([self.prefix], device=self.decoder.device)
             self.decoder(input_ids=ids, past_key_values=cache, use_cache=True)

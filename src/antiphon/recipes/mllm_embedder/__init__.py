@@ -81,9 +81,9 @@ class Config(Settings):
     """At most so many pairs, drawn the same way in every run."""
     dev: tuple[Pairs, ...] = (_scored("stsb", "dev", 300),)
     """Scored pairs to choose settings by."""
-    test: tuple[Pairs, ...] = (_scored("sts2013", "test", None), _scored("sickr", "test", None))
+    test: tuple[Pairs, ...] = (_scored("sts2013", "test", None), _scored("sickr", "train", None))
     """Scored pairs to be measured on."""
-    intents: Pairs | None = Pairs(source="intents", columns=("text",), limit=None)
+    intents: Pairs | None = Pairs(source="intents", columns=("text",), limit=1500)
     """Texts with the column `intent`, to find another one of the same, and to count false negatives on."""
     classes: str = "intent"
     """The column of their class."""
@@ -204,7 +204,8 @@ def _encoder(cfg: Config, seed: int) -> PromptedText:
     model, tokenizer = open_language_model(cfg.text.encoder)
     wording = seed % WORDINGS if cfg.wording is None else cfg.wording
     if cfg.half and cfg.locked:
-        model = model.to(torch.bfloat16)
+        for weight in model.parameters():  # not model.to(): the angles of positions would lose their precision
+            weight.data = weight.data.to(torch.bfloat16)
     encoder = PromptedText(model, tokenizer, prompt_of(cfg.prompt, wording, chat=cfg.chat))
     if cfg.rank is not None and not cfg.locked:
         add_low_rank(encoder.decoder, cfg.rank, alpha=cfg.alpha, dropout=0.1)
@@ -294,7 +295,6 @@ def laptop() -> Config:
     return Config(
         most=800,
         dev=(),
-        each=4,
         scored=60,
         half=True,
         reference="all-MiniLM-L6-v2",

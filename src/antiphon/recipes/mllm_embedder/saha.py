@@ -169,7 +169,7 @@ def _disjoint(search: _Search, order: Sequence[int], *, hard: int, pool: int, as
                 continue
             owners = search.owners(anchor, 2 * size, size, set() if again else placed | {anchor})
             if ascending:
-                owners = sorted(owners, key=lambda row: (search.likeness(anchor, row), row))
+                owners = sorted(owners, key=lambda row: search.likeness(anchor, row))
             if len(owners) >= hard:
                 found.append(Cluster(anchor, owners[:hard], owners[hard:], again))
                 placed.update(found[-1].rows)

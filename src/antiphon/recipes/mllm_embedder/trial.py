@@ -74,6 +74,8 @@ class Trial:
     def measured(self, embed: Embed) -> Measures:
         """Similarity; R@1 of intents; the same without the mean of all vectors, `centred/`; the mean `cosine`."""
         texts = list(dict.fromkeys(self.texts()))
+        if not texts:
+            return {}
         vectors = embed(texts)
         found = self._measured(embed) | {"cosine": _mean_cosine(vectors)}
         centre = vectors.mean(0)
