@@ -262,6 +262,18 @@ def test_low_rank_maps_learn_inside_the_model_and_are_merged(tmp_path):
     assert not any(name.endswith(".up") for name, _ in space.named_parameters())
 
 
+def test_on_rows_of_ones_own(tmp_path):
+    lines = [f"how many is {at},it is {at} of them" for at in range(30)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["text_query,text_document", *lines]), encoding="utf-8")
+    cfg = mllm_embedder.tiny().but(
+        data__source="folder", data__options={"folder": str(tmp_path / "pairs.csv")}, least=None, train__steps=4,
+        data__columns=("text_query", "text_document"), dev=(), test=(), intents=None,
+    )  # fmt: skip
+    measures = mllm_embedder.run(cfg, Run.of("mllm_embedder", cfg, root=tmp_path))
+    assert measures["clusters/count"] >= 6
+    assert 0 <= measures["tuned/test/R@1"] <= 1
+
+
 def test_settings_that_cannot_be(tmp_path):
     one = mllm_embedder.tiny().but(data__columns=("text_1",))
     with pytest.raises(UserError, match=r"data\.columns=text_1: wanted two, of queries and of documents"):

@@ -13,7 +13,8 @@ temperature:
 without documents that are the same text as d_i, or answers to the same query. Prompts and clusters are as our
 specification has them from the official code; the paper's tables were not readable.
 
-    antiphon train mllm_embedder data.source=folder data.options.folder=my/pairs test=[] intents=null
+    antiphon train mllm_embedder data.source=folder data.options.folder=my/pairs.csv \\
+        data.columns=[text_query,text_document] dev=[] test=[] intents=null
 
 differs: SmolLM2 with 135 M parameters, 4 bits a weight, and texts alone, where the paper has Qwen2-VL with 2 B or 7 B
   and images; `encoders.prompted.PromptedImage` reads images by such models, untrained. A connector that gives SmolLM2
