@@ -171,6 +171,7 @@ def test_prompts_differ_in_what_their_names_say():
     for wording in range(WORDINGS):
         both = prompt_of("both", wording)
         assert (both.system, both.before, both.after) == (SYSTEM[wording], *USER[wording])
+        assert prompt_of("both", wording, instruction=False) == both.but(before="")
         assert prompt_of("system", wording) == both.but(before="", after="")
         assert prompt_of("user", wording) == both.but(system="")
         assert prompt_of("chat", wording) == both.but(system="", before="", after="")

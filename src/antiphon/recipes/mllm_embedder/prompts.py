@@ -32,15 +32,17 @@ WORD = (
 WORDINGS = len(SYSTEM)
 
 
-def prompt_of(level: Level, wording: int, *, chat: bool = True) -> Prompt:
+def prompt_of(level: Level, wording: int, *, chat: bool = True, instruction: bool = True) -> Prompt:
     """The prompt of a level in one of its wordings (0 to 2).
 
     Args:
         level: see above.
         wording: of the rule; the levels none and chat have but one.
         chat: by the chat template; False is for models without one.
+        instruction: whether the user's level begins with the task, before the text.
     """
-    before, after = USER[wording]
+    task, after = USER[wording]
+    before = task if instruction else ""
     if level == "none":
         return Prompt(chat=False)
     if level == "word":
