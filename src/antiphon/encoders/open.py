@@ -24,6 +24,7 @@ from antiphon.encoders.grams import GramBag
 from antiphon.encoders.heads import unit
 from antiphon.encoders.image import EfficientNetLite, ScratchImage, TransformersImage
 from antiphon.encoders.parts import Ordered, Parts
+from antiphon.encoders.prompted import PromptedImage, PromptedText
 from antiphon.encoders.sequence import MelChunks, Recurrent
 from antiphon.encoders.speech import MelSpeech, WaveSpeech, WhisperSpeech
 from antiphon.encoders.spelling import SpelledText
@@ -39,6 +40,7 @@ KINDS: dict[str, type[Encoder]] = {
         TransformersText, ByteText, SpelledText, WhisperSpeech, WaveSpeech, MelSpeech, WindowedAudio,
         EfficientNetLite, TransformersImage, ScratchImage, Features, MelChunks, Recurrent,
         WordCnn, GramBag, Parts, Ordered, Frames, Patches, VideoTower, CausalText, CausalTop,
+        PromptedText, PromptedImage,
     )
 }  # fmt: skip
 

@@ -1,0 +1,52 @@
+"""The prompts, as data: two levels of a one-word rule, in three wordings each, and what is left out of them.
+
+The paper's wording is not known to the letter: these are ours, of its structure, fixed before any was measured.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from antiphon.encoders.prompted import Prompt
+
+Level = Literal["none", "chat", "user", "system", "both", "word"]
+"""none: the bare text; chat: the chat template alone; user, system, both: with the rule at these levels; word: a
+one-word prompt without a chat, as PromptEOL has it (arXiv 2307.16645)."""
+
+SYSTEM = (
+    "Given an image, summarize it in one word. Given only text, describe the text in one word.",
+    "If you are shown an image, sum it up in one word. If you are given only a text, sum up the text in one word.",
+    "Your task is to name what an image shows in a single word, or, where there is only text, what the text means in a "
+    "single word.",
+)
+USER = (
+    ("Find texts with the same meaning.\n", "\nRepresent the given text in one word."),
+    ("Retrieve a text that says the same as this one.\n", "\nSay in one word what the text above is about."),
+    ("Compare the meaning of texts.\n", "\nExpress the text in one word."),
+)
+WORD = (
+    ('This sentence: "', '" means in one word: "'),
+    ('The meaning of the text "', '" in one word is: "'),
+    ('"', '" can be summed up in one word as "'),
+)
+WORDINGS = len(SYSTEM)
+
+
+def prompt_of(level: Level, wording: int, *, chat: bool = True, instruction: bool = True) -> Prompt:
+    """The prompt of a level in one of its wordings (0 to 2).
+
+    Args:
+        level: see above.
+        wording: of the rule; the levels none and chat have but one.
+        chat: by the chat template; False is for models without one.
+        instruction: whether the user's level begins with the task, before the text.
+    """
+    task, after = USER[wording]
+    before = task if instruction else ""
+    if level == "none":
+        return Prompt(chat=False)
+    if level == "word":
+        return Prompt(before=WORD[wording][0], after=WORD[wording][1], chat=False)
+    system = SYSTEM[wording] if level in ("system", "both") else ""
+    said = {"before": before, "after": after} if level in ("user", "both") else {}
+    return Prompt(system=system, chat=chat, **said)

@@ -1,0 +1,158 @@
+"""Pairs of texts for mining and training, and batches that are made of whole clusters.
+
+Axes: N pairs, M documents, D width.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from antiphon.data.collate import by_column
+from antiphon.decode import split_words
+from antiphon.encoders.items import Items
+from antiphon.errors import UserError
+from antiphon.evaluation.retrieval import retrieve
+from antiphon.evaluation.sts import Embed
+from antiphon.recipes.mllm_embedder.saha import Cluster, Mined
+from antiphon.runs import Measures
+
+ALIKE = 0.5
+"""Documents with this share of words in common, or more, are answers to each other's queries."""
+SPLITS, TRAIN = ("train", "dev", "test"), 0.6
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Different pairs of a query and its document, and each pair's class where the rows have one.
+
+    Attributes:
+        queries: texts.
+        documents: texts.
+        classes: the same for pairs that are answers to each other; None where the rows do not say.
+    """
+
+    queries: list[str]
+    documents: list[str]
+    classes: list[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def texts(self) -> list[str]:
+        """Each text once."""
+        return list(dict.fromkeys([*self.queries, *self.documents]))
+
+    def alike(self, first: int, second: int) -> bool:
+        """Whether two pairs are answers to each other, by class or by words."""
+        if self.classes is not None:
+            return self.classes[first] == self.classes[second]
+        left, right = _words(self.documents[first]), _words(self.documents[second])
+        return len(left & right) >= ALIKE * len(left | right)
+
+    def split(self, seed: int) -> dict[str, Twins]:
+        """Pairs to train on, and of dev and test, by the seed; no document stands on two sides."""
+        documents = sorted(set(self.documents))
+        random.Random(seed).shuffle(documents)
+        cuts = [0, *(round(share * len(documents)) for share in (TRAIN, (1 + TRAIN) / 2)), len(documents)]
+        side = {text: name for name, a, b in zip(SPLITS, cuts, cuts[1:], strict=False) for text in documents[a:b]}
+        return {
+            name: self._taken([at for at, text in enumerate(self.documents) if side[text] == name]) for name in SPLITS
+        }
+
+    def _taken(self, places: Sequence[int]) -> Twins:
+        names = None if self.classes is None else [self.classes[at] for at in places]
+        return Twins([self.queries[at] for at in places], [self.documents[at] for at in places], names)
+
+    def mined(self, embed: Embed) -> Mined:
+        """Numbers of equal texts, and vectors."""
+        queries, documents = (list(dict.fromkeys(side)) for side in (self.queries, self.documents))
+        asked, given = ({text: number for number, text in enumerate(side)} for side in (queries, documents))
+        numbers = [asked[text] for text in self.queries]
+        query_ND = embed(queries)[torch.tensor(numbers)]
+        return Mined(numbers, [given[text] for text in self.documents], query_ND, embed(documents))
+
+    def found(self, embed: Embed) -> Measures:
+        """R@1 and R@10 of each query's document among all different documents."""
+        pairs = self.mined(embed)
+        ranks = retrieve(pairs.query_ND, pairs.document_MD, torch.tensor(pairs.documents), ks=(1, 10))
+        return {"R@1": ranks.recall[1], "R@10": ranks.recall[10]}
+
+
+def twins_of(rows: Any, columns: tuple[str, str], *, least: float | None, most: int | None) -> Twins:
+    """The pairs of rows that have both texts, each pair once, sorted.
+
+    Args:
+        rows: with these columns, and `score` where `least` is given.
+        columns: of the query and of its document.
+        least: rows of a lower score are no pairs.
+        most: at most so many pairs, drawn the same way each time.
+
+    Raises:
+        UserError: no such pair.
+    """
+    scores = rows["score"] if least is not None else [0.0] * len(rows)
+    sides = zip(rows[columns[0]], rows[columns[1]], scores, strict=True)
+    found = {(q, d) for q, d, score in sides if _said(q) and _said(d) and (least is None or score >= least)}
+    if not found:
+        raise UserError(f"no rows with both {columns[0]} and {columns[1]}: nothing to train on")
+    drawn = sorted(found)
+    random.Random(0).shuffle(drawn)
+    kept = sorted(drawn[:most])
+    return Twins([query for query, _ in kept], [document for _, document in kept])
+
+
+def twins_of_classes(rows: Any, classes: str) -> Twins:
+    """Neighbours of one class as query and document; the last of an odd number is left out."""
+    groups: dict[str, list[str]] = {}
+    for text, name in zip(rows["text"], rows[classes], strict=True):
+        groups.setdefault(name, []).append(text)
+    pairs = [(a, b, name) for name, some in sorted(groups.items()) for a, b in zip(some[::2], some[1::2], strict=False)]
+    return Twins(*(list(side) for side in zip(*pairs, strict=True)))
+
+
+class Whole:
+    """Makes a batch of clusters: each row is one, and gives 1 + K pairs.
+
+    Args:
+        twins: what the clusters' numbers mean.
+        pairs: the same, with the numbers of equal texts.
+        items: of the texts.
+        clusters: as mined.
+    """
+
+    def __init__(self, twins: Twins, pairs: Mined, items: Items, clusters: Sequence[Cluster]) -> None:
+        self.twins, self.pairs, self.items, self.clusters = twins, pairs, items, clusters
+        reader = items.stand_in()
+        self.collate = by_column(keep=("query_id", "document_id"), query=reader, document=reader)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each cluster."""
+        return [{"id": f"{at:06}", "cluster": at} for at in range(len(self.clusters))]
+
+    def __call__(self, rows: Sequence[Any]) -> dict[str, Any]:
+        """Pairs of all clusters, one after the other."""
+        return self.collate([self._pair(at) for row in rows for at in self.clusters[row["cluster"]].rows])
+
+    def _pair(self, at: int) -> dict[str, Any]:
+        return {
+            "id": f"{at:06}",
+            "query": self.items.of[self.twins.queries[at]],
+            "document": self.items.of[self.twins.documents[at]],
+            "query_id": self.pairs.queries[at],
+            "document_id": self.pairs.documents[at],
+        }
+
+
+@lru_cache(maxsize=10_000)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(split_words(text))
+
+
+def _said(text: str | None) -> bool:
+    return bool(text and split_words(text))

@@ -1,0 +1,284 @@
+"""Gen2Embed: SaHa by a slow loop, its order and its two rounds, the loss by a loop, prompts, and what is refused."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from datasets import Dataset
+from torch.nn.functional import normalize
+
+from antiphon.encoders.features import FeatureCache, Features
+from antiphon.encoders.heads import identity_head
+from antiphon.encoders.items import Items
+from antiphon.encoders.space import Branch, Space
+from antiphon.encoders.text import ByteText
+from antiphon.errors import UserError, WrongValue
+from antiphon.recipes import mllm_embedder
+from antiphon.recipes.mllm_embedder.prompts import SYSTEM, USER, WORD, WORDINGS, prompt_of
+from antiphon.recipes.mllm_embedder.rows import Twins, Whole, twins_of, twins_of_classes
+from antiphon.recipes.mllm_embedder.saha import Cluster, Mined, clusters_of, purity
+from antiphon.recipes.mllm_embedder.trial import Trial, clusters_drawn
+from antiphon.runs import Run
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ANTIPHON_CACHE", str(tmp_path / "cache"))
+
+
+def pairs_of(count: int, seed: int, *, documents: int | None = None, queries: int | None = None) -> Mined:
+    """Drawn vectors; some pairs share a document or a query where there are fewer of them."""
+    generator = torch.Generator().manual_seed(seed)
+    queries, documents = queries or count, documents or count
+    asked = [*range(queries), *torch.randint(queries, (count - queries,), generator=generator).tolist()]
+    given = [*range(documents), *torch.randint(documents, (count - documents,), generator=generator).tolist()]
+    vectors_QD, document_MD = (
+        normalize(torch.randn(some, 6, generator=generator), dim=1) for some in (queries, documents)
+    )
+    return Mined(asked, given, vectors_QD[torch.tensor(asked)], document_MD)
+
+
+def by_loop(pairs: Mined, hard: int, pool: int, seed: int, *, ascending: bool = True) -> list[list[int]]:
+    """SaHa as it is told, one step after the other."""
+    count = len(pairs.queries)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+    used, clusters = set(), []
+
+    def search(i: int, size: int, free: set[int]) -> list[int]:
+        scores = pairs.document_MD.double() @ pairs.query_ND[i].double()
+        nearest = sorted(range(len(scores)), key=lambda d: -float(scores[d]))[: 2 * size]
+        owners = []
+        for d in nearest:
+            if d == pairs.documents[i]:
+                continue
+            own = [j for j in range(count) if pairs.documents[j] == d and j in free]
+            own = [j for j in own if pairs.queries[j] != pairs.queries[i]]
+            if own and len(owners) < size:
+                owners.append(max(own, key=lambda j: float(pairs.query_ND[i].double() @ pairs.query_ND[j].double())))
+        if ascending:
+            owners.sort(key=lambda j: float(pairs.query_ND[i].double() @ pairs.query_ND[j].double()))
+        return owners[:hard]
+
+    for again in (False, True):
+        for i in order:
+            if i in used:
+                continue
+            free = set(range(count)) if again else set(range(count)) - used
+            found = search(i, hard * pool * (1 + again), free)
+            if len(found) == hard:
+                clusters.append([i, *found])
+                used |= {i, *found}
+    return clusters
+
+
+@pytest.mark.parametrize(("count", "documents", "queries"), [(40, None, None), (41, 25, None), (30, 20, 22)])
+@pytest.mark.parametrize("ascending", [True, False])
+def test_clusters_by_a_slow_loop(count, documents, queries, ascending):
+    for seed in range(3):
+        pairs = pairs_of(count, seed, documents=documents, queries=queries)
+        found = clusters_of(pairs, "saha" if ascending else "unsorted", hard=3, pool=2, seed=seed)
+        assert [one.rows for one in found] == by_loop(pairs, 3, 2, seed, ascending=ascending)
+
+
+def test_what_a_cluster_is():
+    pairs = pairs_of(60, 0, documents=45)
+    found = clusters_of(pairs, "saha", hard=3, pool=3, seed=0)
+    first = [row for one in found if not one.again for row in one.rows]
+    assert len(first) == len(set(first)), "clusters of the first round are apart"
+    assert {row for one in found for row in one.rows} == set(range(60)), "the second round leaves no pair out"
+    for one in found:
+        away = [float(pairs.query_ND[one.anchor] @ pairs.query_ND[row]) for row in (*one.hard, *one.dropped)]
+        assert away == sorted(away), "owners ascend: the nearest ones are dropped"
+        assert pairs.documents[one.anchor] not in {pairs.documents[row] for row in one.hard}
+    assert any(one.again for one in found)
+    assert found != clusters_of(pairs, "saha", hard=3, pool=3, seed=1)
+
+
+def test_a_likely_answer_is_dropped_and_a_near_stranger_kept():
+    """Four documents near q_0: two whose queries are near it too, and two whose queries are not."""
+    q0, other = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0])
+    queries = normalize(torch.stack([q0, q0 + 0.1 * other, q0 + 0.2 * other, other, other - 0.1 * q0]), dim=1)
+    documents = normalize(torch.stack([q0 + 0.01 * at * other for at in range(5)]), dim=1)
+    pairs = Mined(range(5), range(5), queries, documents)
+    cases = {"saha": {3, 4}, "top": {1, 2}}
+    for rule, wanted in cases.items():
+        for seed in range(20):
+            found = clusters_of(pairs, rule, hard=2, pool=2, seed=seed)
+            mine = next((one for one in found if one.anchor == 0 and not one.again), None)
+            if mine is not None:
+                assert set(mine.hard) == wanted
+                break
+        else:
+            pytest.fail("no order begins with the first query")
+
+
+def test_controls_take_the_ranks_they_say():
+    pairs = pairs_of(50, 1)
+    for one in clusters_of(pairs, "top", hard=4, pool=2, seed=0):
+        near = (pairs.document_MD @ pairs.query_ND[one.anchor]).argsort(descending=True).tolist()
+        near.remove(one.anchor)
+        assert one.hard == near[:4]
+    for one in clusters_of(pairs, "skip", hard=4, pool=2, seed=0):
+        near = (pairs.document_MD @ pairs.query_ND[one.anchor]).argsort(descending=True).tolist()
+        near.remove(one.anchor)
+        assert one.hard == near[8:12]
+    drawn = [row for one in clusters_of(pairs, "batch", hard=4, pool=2, seed=0) for row in one.rows]
+    assert sorted(drawn) == list(range(50))
+
+
+def test_a_query_is_never_its_own_negative():
+    """Of one question with many answers, no two are told apart."""
+    pairs = pairs_of(40, 2, queries=8)
+    for rule in ("saha", "unsorted", "top", "skip"):
+        for one in clusters_of(pairs, rule, hard=2, pool=2, seed=0):
+            assert pairs.queries[one.anchor] not in {pairs.queries[row] for row in one.hard}
+
+
+def test_purity_by_hand():
+    pairs = Mined(range(4), range(4), torch.eye(4), torch.eye(4))
+    found = purity([Cluster(0, [1, 2], []), Cluster(3, [2, 1], [])], pairs, lambda a, b: {a, b} in ({0, 1}, {1, 2}))
+    assert found["false_negatives"] == 1 / 4
+    assert found["within"] == 6 / 12  # 0-1 and 1-2 of the first, 2-1 of the second, each both ways
+    assert found["chance"] == 2 / 6
+    assert found["hardness"] == 0.0
+
+
+def test_too_few_pairs():
+    for rule in ("batch", "top", "skip", "saha", "unsorted"):
+        with pytest.raises(WrongValue, match="3 pairs: no query finds 7 others to be compared with"):
+            clusters_of(pairs_of(3, 0), rule, hard=7, pool=3, seed=0)
+
+
+def test_loss_by_a_loop():
+    learner = mllm_embedder.Gen2Embed(mllm_embedder.tiny(), Branch(Features(4, signal="text"), identity_head(4)))
+    views = {name: normalize(torch.randn(5, 4), dim=1) for name in ("query", "document")}
+    views |= {"query_id": torch.tensor([0, 1, 2, 2, 3]), "document_id": torch.tensor([0, 1, 2, 3, 1])}
+    total = 0.0
+    for i in range(5):
+        parts = {
+            j: math.exp(float(views["query"][i] @ views["document"][j]) / 0.05)
+            for j in range(5)
+            if i == j
+            or (views["query_id"][i] != views["query_id"][j] and views["document_id"][i] != views["document_id"][j])
+        }
+        total -= math.log(parts[i] / sum(parts.values())) / 5
+    assert learner.losses(views)["contrast"].item() == pytest.approx(total, rel=1e-4)
+
+
+def test_prompts_differ_in_what_their_names_say():
+    for wording in range(WORDINGS):
+        both = prompt_of("both", wording)
+        assert (both.system, both.before, both.after) == (SYSTEM[wording], *USER[wording])
+        assert prompt_of("both", wording, instruction=False) == both.but(before="")
+        assert prompt_of("system", wording) == both.but(before="", after="")
+        assert prompt_of("user", wording) == both.but(system="")
+        assert prompt_of("chat", wording) == both.but(system="", before="", after="")
+        assert prompt_of("none", wording) == prompt_of("none", 0)
+        assert not prompt_of("none", wording).chat
+        word = prompt_of("word", wording)
+        assert (word.before, word.after) == WORD[wording]
+        assert not word.chat
+        assert all("one word" in text or "single word" in text for text in (both.system, both.after, word.after))
+
+
+def test_pairs_of_rows():
+    rows = Dataset.from_dict(
+        {"a": ["x", "x", "y", None, " ", "z"], "b": ["1", "1", "2", "3", "4", "5"], "score": [5.0, 5, 4, 5, 5, 1]}
+    )
+    assert twins_of(rows, ("a", "b"), least=None, most=None).queries == ["x", "y", "z"]
+    assert twins_of(rows, ("a", "b"), least=4.0, most=None).documents == ["1", "2"]
+    assert len(twins_of(rows, ("a", "b"), least=None, most=2)) == 2
+    with pytest.raises(UserError, match="no rows with both a and b"):
+        twins_of(rows, ("a", "b"), least=9.0, most=None)
+
+
+def test_no_document_is_in_two_splits():
+    twins = Twins([f"q{at}" for at in range(60)], [f"d{at % 25}" for at in range(60)])
+    sides = twins.split(0)
+    assert sum(len(side) for side in sides.values()) == 60
+    assert sum(len(set(side.documents)) for side in sides.values()) == 25
+    assert len(set(sides["train"].documents)) == 15
+    assert sides != twins.split(1)
+
+
+def test_pairs_of_one_class():
+    rows = Dataset.from_dict({"text": list("abcdefg"), "intent": list("xyxyxyx")})
+    twins = twins_of_classes(rows, "intent")
+    assert (twins.queries, twins.documents, twins.classes) == (["a", "e", "b"], ["c", "g", "d"], ["x", "x", "y"])
+    assert twins.alike(0, 1)
+    assert not twins.alike(0, 2)
+
+
+def test_pairs_alike_in_words():
+    twins = Twins(["a", "b", "c"], ["red, car, road", "red, car", "blue, sky"])
+    assert twins.alike(0, 1)  # 2 of 3 words
+    assert not twins.alike(0, 2)
+
+
+def test_a_batch_is_made_of_whole_clusters(tmp_path):
+    twins = Twins(list("abcdef"), list("uvwxyz"))
+    encoder = ByteText("tiny")
+    items = Items(encoder, twins.texts(), FeatureCache(tmp_path))
+    pairs = twins.mined(lambda texts: normalize(torch.randn(len(texts), 4), dim=1))
+    whole = Whole(twins, pairs, items, [Cluster(0, [2, 4], []), Cluster(1, [3, 5], [])])
+    batch = whole(list(reversed(whole.rows())))
+    assert batch["query_id"].tolist() == [1, 3, 5, 0, 2, 4]
+    assert batch["document_id"].tolist() == [1, 3, 5, 0, 2, 4]
+    torch.testing.assert_close(batch["document"].values[2, 0], items.of["z"][0].float())
+
+
+def test_draws_with_replacement_by_the_seed():
+    made = mllm_embedder.tiny().dev
+    texts = [Trial.of(made, (), None, each=2, most=20, drawn=drawn).texts() for drawn in (None, 0, 0, 1)]
+    assert texts[1] == texts[2] != texts[3]
+    assert set(texts[1]) < set(texts[0])
+    assert all(len(some) == 40 for some in texts)
+
+
+def test_pictures_show_what_was_dropped_and_escape_texts():
+    twins = Twins(["<q0>", "q1", "q2"], ["d0", "d1", "d2"])
+    drawn = clusters_drawn(twins, [Cluster(0, [1], [2])])
+    assert "&lt;q0&gt;" in drawn
+    assert drawn.index("d1 (q1)") < drawn.index("d2 (q2)")
+
+
+def test_nothing_is_trained_where_nothing_is_mined(tmp_path):
+    cfg = mllm_embedder.tiny().but(negatives="off", wording=None)
+    run = Run.of("mllm_embedder", cfg, seed=1, root=tmp_path)
+    measures = mllm_embedder.run(cfg, run)
+    assert not any(name.startswith(("tuned/", "clusters/")) for name in measures)
+    assert not run.metrics()
+    space = Space.load(run.folder / "space")
+    assert space.branch("text").encoder.prompt == prompt_of("both", 1, chat=False)
+
+
+def test_low_rank_maps_learn_inside_the_model_and_are_merged(tmp_path):
+    cfg = mllm_embedder.tiny().but(locked=False, rank=2, train__steps=4, dev=(), test=(), intents=None)
+    run = Run.of("mllm_embedder", cfg, root=tmp_path)
+    measures = mllm_embedder.run(cfg, run)
+    assert measures["tuned/test/R@1"] >= 0
+    space = Space.load(run.folder / "space")
+    assert not any(name.endswith(".up") for name, _ in space.named_parameters())
+
+
+def test_on_rows_of_ones_own(tmp_path):
+    lines = [f"how many is {at},it is {at} of them" for at in range(30)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["text_query,text_document", *lines]), encoding="utf-8")
+    cfg = mllm_embedder.tiny().but(
+        data__source="folder", data__options={"folder": str(tmp_path / "pairs.csv")}, least=None, train__steps=4,
+        data__columns=("text_query", "text_document"), dev=(), test=(), intents=None,
+    )  # fmt: skip
+    measures = mllm_embedder.run(cfg, Run.of("mllm_embedder", cfg, root=tmp_path))
+    assert measures["clusters/count"] >= 6
+    assert 0 <= measures["tuned/test/R@1"] <= 1
+
+
+def test_settings_that_cannot_be(tmp_path):
+    one = mllm_embedder.tiny().but(data__columns=("text_1",))
+    with pytest.raises(UserError, match=r"data\.columns=text_1: wanted two, of queries and of documents"):
+        mllm_embedder.run(one, Run.of("mllm_embedder", one, root=tmp_path))
+    few = mllm_embedder.tiny().but(each=400)
+    with pytest.raises(UserError, match="intents: no class has 400 texts or more; give a lower each="):
+        mllm_embedder.run(few, Run.of("mllm_embedder", few, root=tmp_path))
