@@ -54,7 +54,7 @@ class Branches:
         self.model = model
         prompt = prompt.to(model.device)
         rows, columns = prompt.values.shape[:2]
-        self.cache = Cache(layer_class_to_replicate=partial(_Layer, columns + room))
+        self.cache = Cache(layer_class_to_replicate=partial(ColumnLayer, columns + room))
         self.filled = columns
         self.next_B = prompt.lengths.clone()
         self.full = bool((prompt.lengths == columns).all())
@@ -93,9 +93,9 @@ class Branches:
         self.path_BPC[:, :, start:end] = torch.eye(count, dtype=torch.bool, device=ids_BQ.device)
         self.filled = end
         plain = count == 1 and self.full  # nothing to hide
-        mask = None if plain else _additive(self.path_BPC[:, None, :, :end], self.model.dtype)
+        mask = None if plain else additive_mask(self.path_BPC[:, None, :, :end], self.model.dtype)
         positions = self.next_B[:, None].expand(rows, count)
-        with nullcontext() if plain else _sharing_keys(self.model.config):
+        with nullcontext() if plain else sharing_keys(self.model.config):
             logits = self._forward(choose, input_ids=ids_BQ, position_ids=positions, attention_mask=mask)
         self.next_B = self.next_B + 1
         self.full = plain
@@ -130,7 +130,7 @@ class Branches:
         return logits
 
 
-class _Layer(DynamicLayer):  # type: ignore[misc]
+class ColumnLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of one layer, in a buffer that is made once: new ones are written behind the last."""
 
     def __init__(self, room: int) -> None:
@@ -163,7 +163,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
 
 
 @contextmanager
-def _sharing_keys(config: Any) -> Iterator[None]:
+def sharing_keys(config: Any) -> Iterator[None]:
     """For a while, attention that does not copy the keys for every head that shares them."""
     before = config._attn_implementation
     if before == "sdpa":
@@ -194,7 +194,7 @@ _NAME = "antiphon_shared_keys"
 ALL_ATTENTION_FUNCTIONS.register(_NAME, _attention)
 
 
-def _additive(seen: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+def additive_mask(seen: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
     """0 where a key is seen, else the lowest number: what every attention that is checked for below takes."""
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
 

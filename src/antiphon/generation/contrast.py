@@ -28,7 +28,7 @@ from transformers.cache_utils import Cache
 
 from antiphon.encoders.batched import evaluating
 from antiphon.errors import WrongValue
-from antiphon.generation.branches import _additive, _Layer, _sharing_keys
+from antiphon.generation.branches import ColumnLayer, additive_mask, sharing_keys
 from antiphon.generation.written import Prompt, Writing
 
 DIGITS = range(6)
@@ -76,11 +76,11 @@ class Reading:
                 f"{len(beginning)} tokens of instruction, {longest} of text and {room} of answer pass the {most} that "
                 f"{type(model).__name__} takes: fewer examples, or shorter texts"
             )
-        first = Cache(layer_class_to_replicate=partial(_Layer, len(beginning)))
+        first = Cache(layer_class_to_replicate=partial(ColumnLayer, len(beginning)))
         places = torch.arange(len(beginning), device=device)[None]
         ids = torch.tensor([list(beginning)], device=device)
         model(input_ids=ids, position_ids=places, past_key_values=first, use_cache=True, logits_to_keep=1)
-        self.cache = Cache(layer_class_to_replicate=partial(_Layer, columns))
+        self.cache = Cache(layer_class_to_replicate=partial(ColumnLayer, columns))
         for at, layer in enumerate(first.layers):
             self.cache.update(*(part.expand(len(rest), -1, -1, -1) for part in (layer.keys, layer.values)), at)
         # texts are padded on their left, between the beginning and themselves, so that all end in one column
@@ -110,9 +110,9 @@ class Reading:
         places = torch.arange(end, device=ids_BT.device)
         seen = self.seen_BC[:, None, None, :end] & (places <= places[start:, None])
         positions_BT = (self.seen_BC[:, :end].long().cumsum(1) - 1)[:, start:]
-        with _sharing_keys(self.model.config):
+        with sharing_keys(self.model.config):
             said = self.model(
-                input_ids=ids_BT, position_ids=positions_BT, attention_mask=_additive(seen, self.model.dtype),
+                input_ids=ids_BT, position_ids=positions_BT, attention_mask=additive_mask(seen, self.model.dtype),
                 past_key_values=self.cache, use_cache=True, logits_to_keep=1,
             )  # fmt: skip
         self.filled = end
