@@ -3,7 +3,7 @@
 import re
 
 from antiphon import recipes
-from antiphon.evaluation.pages import arm_name, card_section, dots, recipe_page
+from antiphon.evaluation.pages import arm_name, arm_names, card_section, dots, recipe_page
 
 CARD = {
     "claim": "A <fast> arm beats a slow one.", "verdict": "undecided", "metric": "test/R@1", "seeds": [0, 1],
@@ -43,6 +43,18 @@ def test_claims_without_a_card_are_said_to_be_not_measured():
 
 def test_names_of_arms():
     assert arm_name({"a__b": 1, "c": "x"}) == "a.b=1, c=x"
+
+
+def test_arms_are_named_by_what_they_do_not_share():
+    arms = {"better": {"train": None, "k": 5, "soft": True}, "worse": {"train": None, "k": 1}}
+    card = CARD | {"arms": arms}
+    assert arm_names(card) == {"better": "k=5, soft=True", "worse": "k=1"}
+    section = card_section(card)
+    assert "| seed | k=5, soft=True | k=1 | floor |" in section
+    assert "\n\nBoth arms: train=None. " in section
+    assert "Both arms" not in card_section(CARD)
+    one = CARD | {"arms": {"better": {}, "worse": {"rule": "none"}}}
+    assert arm_names(one) == {"better": "as it stands", "worse": "rule=none"}
 
 
 def test_curves_of_both_arms_and_pictures_of_a_run():

@@ -69,7 +69,7 @@ def card_section(card: Card) -> str:
             card["seeds"], *card["values"].values(), card["floor"], card["differences"], strict=True
         )
     ]
-    arms = {side: arm_name(arm) for side, arm in card["arms"].items()}
+    arms = arm_names(card)
     return (
         f"### {card['verdict'].capitalize()}\n\n{card['claim']}\n\n"
         f"{card['metric']}: {card['mean']:+.3f}, 95 % interval [{card['low']:+.3f}, {card['high']:+.3f}].\n\n"
@@ -77,14 +77,16 @@ def card_section(card: Card) -> str:
         f"{loss_curves(card)}"
         f"| seed | {arms['better']} | {arms['worse']} | floor | difference |\n|---|---|---|---|---|\n"
         + "\n".join(rows)
-        + f"\n\n{card['seconds']:.0f} s of runs, commit {card['commit']}, torch {card['versions']['torch']}."
+        + f"\n\n{_both(card)}{card['seconds']:.0f} s of runs, commit {card['commit']}, "
+        + f"torch {card['versions']['torch']}."
     )
 
 
 def loss_curves(card: Card) -> str:
     """The training loss of both arms, folded away; nothing where the runs logged none."""
     found = card.get("curves", {})
-    points = {arm_name(card["arms"][side]): [(x, y) for x, y in curve] for side, curve in found.items() if curve}
+    names = arm_names(card)
+    points = {names[side]: [(x, y) for x, y in curve] for side, curve in found.items() if curve}
     if not points:
         return ""
     drawn = curves(points, x="training step", y="loss, mean of the seeds")
@@ -97,10 +99,29 @@ def arm_name(arm: Measures | dict[str, Any]) -> str:
     return ", ".join(f"{key.replace('__', '.')}={value}" for key, value in arm.items()) or "as it stands"
 
 
+def arm_names(card: Card) -> dict[str, str]:
+    """Both arms, `better` and `worse`, by what they do not share."""
+    shared = _shared(card)
+    return {
+        side: arm_name({key: value for key, value in card["arms"][side].items() if key not in shared})
+        for side in ("better", "worse")
+    }
+
+
+def _both(card: Card) -> str:
+    shared = _shared(card)
+    return f"Both arms: {arm_name(shared)}. " if shared else ""
+
+
+def _shared(card: Card) -> dict[str, Any]:
+    better, worse = card["arms"]["better"], card["arms"]["worse"]
+    return {key: value for key, value in better.items() if key in worse and worse[key] == value}
+
+
 def dots(card: Card) -> Markup:
     """Every seed of both arms and of the floor along one axis, pairs joined by a line."""
     width, left, right, row = 640, 250, 20, 26
-    sides = [arm_name(card["arms"]["better"]), arm_name(card["arms"]["worse"]), "floor"]
+    sides = [*arm_names(card).values(), "floor"]
     values = [card["values"]["better"], card["values"]["worse"], card["floor"]]
     marks = ticks(min(min(line) for line in values), max(max(line) for line in values))
 
