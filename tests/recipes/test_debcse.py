@@ -30,7 +30,7 @@ from antiphon.recipes.debcse.sampling import (
     pool_of,
     thresholds,
 )
-from antiphon.runs import Run
+from antiphon.runs import Run, read_jsonl
 
 TEXTS = [
     "a man plays a guitar",
@@ -251,3 +251,16 @@ def test_too_few_texts(tmp_path):
     cfg = debcse.tiny().but(data__limit=3)
     with pytest.raises(UserError, match="3 different texts in sts: wanted more than near=4"):
         debcse.run(cfg, Run.of("debcse", cfg, root=tmp_path))
+
+
+def test_what_cannot_be_used_is_told(tmp_path):
+    """Copies and texts without words are set aside by name, not dropped."""
+    lines = [f"a {colour} {shape}" for colour in ("red", "blue") for shape in ("ring", "star", "cross")]
+    (tmp_path / "my.csv").write_text("\n".join(["text", *lines, lines[0], "?!", ""]))
+    data = {"source": "folder", "options": {"folder": str(tmp_path / "my.csv")}, "columns": ["text"]}
+    cfg = debcse.tiny().but(data=data, dev=(), asked=(), train__steps=2, start__steps=2, near=3)
+    run = Run.of("debcse", cfg, root=tmp_path / "runs")
+    debcse.run(cfg, run)
+    reasons = {line["reason"] for line in read_jsonl(run.folder / "quarantine.jsonl")}
+    assert "no words" in reasons
+    assert any(reason.startswith("the same as ") for reason in reasons)

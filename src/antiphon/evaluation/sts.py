@@ -12,16 +12,33 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from datasets import Dataset
 from jaxtyping import Float
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from antiphon.data.pairs import Pairs, load
 from antiphon.evaluation.floors import jaccard, length_ratio, tfidf_cosines
 from antiphon.runs import Measures
 
 Embed = Callable[[Sequence[str]], Tensor]
 """Unit vectors of texts."""
+
+
+def scored_pairs(task: str, split: str, limit: int | None = None) -> Pairs:
+    """A set of the source `sts`, as a recipe's config names it."""
+    options = {"task": task, "split": split}
+    return Pairs(source="sts", options=options, columns=("text_1", "text_2"), limit=limit)
+
+
+def scored_sets(dev: Sequence[Pairs], test: Sequence[Pairs]) -> dict[str, Dataset]:
+    """The rows of scored pairs by `split/set`, as `similarities` takes them."""
+    return {
+        f"{split}/{pairs.options.get('task', pairs.source)}": load(pairs)
+        for split, several in (("dev", dev), ("test", test))
+        for pairs in several
+    }
 
 
 def sts(first_ND: Float[Tensor, "n d"], second_ND: Float[Tensor, "n d"], scores: Sequence[float]) -> float:

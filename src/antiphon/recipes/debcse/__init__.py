@@ -49,7 +49,7 @@ from antiphon.encoders.towers import Tower
 from antiphon.errors import UserError
 from antiphon.evaluation.claims import Arm, Claim, Paper
 from antiphon.evaluation.report.figures import histogram
-from antiphon.evaluation.sts import Embed
+from antiphon.evaluation.sts import Embed, scored_pairs
 from antiphon.generation.models import open_language_model
 from antiphon.objectives.contrast import contrast
 from antiphon.objectives.targets import normalise_rows
@@ -68,21 +68,17 @@ PAPER = Paper(
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def _scored(task: str, split: str) -> Pairs:
-    return Pairs(source="sts", options={"task": task, "split": split}, columns=("text_1", "text_2"))
-
-
 class Config(Settings):
     """Settings of the recipe."""
 
     data: Pairs = Pairs(source="sentences", columns=("text",), limit=4000)
-    dev: tuple[Pairs, ...] = (_scored("stsb", "dev"),)
+    dev: tuple[Pairs, ...] = (scored_pairs("stsb", "dev"),)
     """Scored pairs to choose settings by."""
     asked: tuple[Pairs, ...] = (
-        _scored("sts2012", "test"),
-        _scored("sts2013", "test"),
-        _scored("sts2014", "test"),
-        _scored("sickr", "train"),
+        scored_pairs("sts2012", "test"),
+        scored_pairs("sts2013", "test"),
+        scored_pairs("sts2014", "test"),
+        scored_pairs("sickr", "train"),
     )
     """Scored pairs to be measured on; nothing is trained on them."""
     intents: Pairs | None = Pairs(source="intents", columns=("text",), limit=2000)
@@ -168,6 +164,8 @@ def run(cfg: Config, run: Run) -> Measures:
     shared = Config(**{name: getattr(cfg, name) for name in same})
     material = _material(shared.model_dump_json())
     pool, trial = material.pool, material.trial
+    for row, reason in material.refused:
+        run.quarantine(cfg.data.columns[0], row, reason)
     run.seed_all()
     encoder = cfg.text.open("text")
     items = Items(encoder, [*pool.texts, *trial.texts()], _cache() if cfg.locked else None)
@@ -199,13 +197,20 @@ class Material:
     trial: Trial
     guide: Embed | None
     levels: Measures
+    refused: list[tuple[str, str]]
 
 
 @lru_cache(maxsize=1)  # one process runs all arms and seeds of the claims
 def _material(settings: str) -> Material:
     cfg = Config.model_validate_json(settings)
-    texts = load(cfg.data)[cfg.data.columns[0]]
-    corpus = list(dict.fromkeys(text for text in texts if text and split_words(text)))
+    rows, column = load(cfg.data), cfg.data.columns[0]
+    told, refused = dict[str, str](), list[tuple[str, str]]()
+    for row, text in zip(rows["id"], rows[column], strict=True):
+        if not text or not split_words(text):
+            refused.append((row, "no words"))
+        elif told.setdefault(text, row) != row:
+            refused.append((row, f"the same as {told[text]}"))
+    corpus = list(told)
     if len(corpus) <= cfg.near:
         raise UserError(f"{len(corpus)} different texts in {cfg.data.source}: wanted more than near={cfg.near}")
     pool, trial = pool_of(corpus, 0), Trial.of(cfg.dev, cfg.asked, cfg.intents, corpus)
@@ -214,7 +219,7 @@ def _material(settings: str) -> Material:
         other = Items(open_encoder("text", cfg.reference), trial.texts(), _cache())
         published = Branch(other.stand_in(), identity_head(other.encoder.width))
         levels |= _named(cfg.reference, trial.measured(partial(other.vectors, published)))
-    return Material(pool, trial, None if cfg.guide is None else _model(cfg, pool, trial), levels)
+    return Material(pool, trial, None if cfg.guide is None else _model(cfg, pool, trial), levels, refused)
 
 
 def _cache() -> FeatureCache:

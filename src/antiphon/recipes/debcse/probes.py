@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 
 from antiphon.data.pairs import Pairs, load
 from antiphon.decode import split_words
-from antiphon.evaluation.sts import Embed, similarities, word_floors
+from antiphon.evaluation.sts import Embed, scored_sets, similarities, word_floors
 from antiphon.runs import Measures
 
 
@@ -40,13 +40,8 @@ class Trial:
     @classmethod
     def of(cls, dev: Sequence[Pairs], test: Sequence[Pairs], intents: Pairs | None, corpus: Sequence[str]) -> Trial:
         """Read the rows."""
-        scored = {
-            f"{split}/{pairs.options.get('task', pairs.source)}": load(pairs)
-            for split, several in (("dev", dev), ("test", test))
-            for pairs in several
-        }
         counts = Counter(word for text in corpus for word in split_words(text))
-        return cls(scored, None if intents is None else load(intents), list(corpus[:2000]), counts)
+        return cls(scored_sets(dev, test), None if intents is None else load(intents), list(corpus[:2000]), counts)
 
     def texts(self) -> list[str]:
         """All texts that `measured` will ask for."""

@@ -49,7 +49,7 @@ from antiphon.encoders.towers import Tower
 from antiphon.errors import UserError
 from antiphon.evaluation.claims import Arm, Claim, Paper
 from antiphon.evaluation.floors import TfIdf
-from antiphon.evaluation.sts import Embed
+from antiphon.evaluation.sts import Embed, scored_pairs
 from antiphon.generation.models import open_language_model
 from antiphon.objectives.contrast import contrast
 from antiphon.recipes.mllm_embedder.prompts import WORDINGS, Level, prompt_of
@@ -66,11 +66,6 @@ PAPER = Paper("2508.00955", "From Generator to Embedder: Building Zero-Shot Disc
 RULES: tuple[Rule, ...] = ("batch", "top", "skip", "unsorted", "saha")
 
 
-def _scored(task: str, split: str, limit: int | None) -> Pairs:
-    options = {"task": task, "split": split}
-    return Pairs(source="sts", options=options, columns=("text_1", "text_2"), limit=limit)
-
-
 class Config(Settings):
     """Settings of the recipe."""
 
@@ -80,9 +75,9 @@ class Config(Settings):
     """Of scored rows: those of a lower score are no pairs."""
     most: PositiveInt | None = 1000
     """At most so many pairs, drawn the same way in every run."""
-    dev: tuple[Pairs, ...] = (_scored("stsb", "dev", 300),)
+    dev: tuple[Pairs, ...] = (scored_pairs("stsb", "dev", 300),)
     """Scored pairs to choose settings by."""
-    test: tuple[Pairs, ...] = (_scored("sts2013", "test", None), _scored("sickr", "train", None))
+    test: tuple[Pairs, ...] = (scored_pairs("sts2013", "test"), scored_pairs("sickr", "train"))
     """Scored pairs to be measured on."""
     intents: Pairs | None = Pairs(source="intents", columns=("text",), limit=1500)
     """Texts with the column `intent`, to find another one of the same, and to count false negatives on."""

@@ -18,7 +18,7 @@ from antiphon.data.pairs import Pairs, load
 from antiphon.encoders.heads import unit
 from antiphon.errors import UserError
 from antiphon.evaluation.retrieval import chance, retrieve
-from antiphon.evaluation.sts import Embed, similarities, word_floors
+from antiphon.evaluation.sts import Embed, scored_sets, similarities, word_floors
 from antiphon.recipes.mllm_embedder.rows import Twins
 from antiphon.recipes.mllm_embedder.saha import Cluster
 from antiphon.runs import Measures
@@ -59,11 +59,7 @@ class Trial:
             most: at most so many scored pairs of a set.
             drawn: a seed, by which scored pairs are drawn with replacement; None takes each once.
         """
-        scored = {
-            f"{split}/{pairs.options.get('task', pairs.source)}": _drawn(load(pairs), most, drawn)
-            for split, several in (("dev", dev), ("test", test))
-            for pairs in several
-        }
+        scored = {name: _drawn(rows, most, drawn) for name, rows in scored_sets(dev, test).items()}
         return cls(scored, None if intents is None else _first_of_each(load(intents), classes, each))
 
     def texts(self) -> list[str]:

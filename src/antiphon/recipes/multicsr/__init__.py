@@ -52,7 +52,7 @@ from antiphon.encoders.space import Branch, Space
 from antiphon.encoders.towers import Tower
 from antiphon.errors import UserError
 from antiphon.evaluation.claims import Arm, Claim, Paper
-from antiphon.evaluation.sts import Embed, similarities, word_floors
+from antiphon.evaluation.sts import Embed, scored_pairs, scored_sets, similarities, word_floors
 from antiphon.generation.contrast import LocalWriter
 from antiphon.generation.endpoint import Endpoint, RemoteWriter
 from antiphon.generation.models import open_language_model
@@ -86,10 +86,6 @@ PAPER = Paper(
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-def _scored(task: str, split: str) -> Pairs:
-    return Pairs(source="sts", options={"task": task, "split": split}, columns=("text_1", "text_2"))
-
-
 class Config(Settings):
     """Settings of the recipe."""
 
@@ -98,13 +94,13 @@ class Config(Settings):
     """Sentences with so many words are taken, from the least to the most."""
     drawn: Share = 0.8
     """Of the sentences, drawn by the run's seed: so that seeds differ in their data too."""
-    dev: tuple[Pairs, ...] = (_scored("stsb", "dev"),)
+    dev: tuple[Pairs, ...] = (scored_pairs("stsb", "dev"),)
     """Scored pairs to choose settings by."""
     asked: tuple[Pairs, ...] = (
-        _scored("sts2012", "test"),
-        _scored("sts2013", "test"),
-        _scored("sts2014", "test"),
-        _scored("sickr", "train"),
+        scored_pairs("sts2012", "test"),
+        scored_pairs("sts2013", "test"),
+        scored_pairs("sts2014", "test"),
+        scored_pairs("sickr", "train"),
     )
     """Scored pairs to be measured on; no sentence of theirs is trained on."""
     text: Tower = Tower(encoder="smollm2-135m-instruct", head=HeadConfig(norm="none", dropout=0.1))
@@ -182,16 +178,13 @@ def run(cfg: Config, run: Run) -> Measures:
     """Write, curate, train g (once for all arms), train by its mask, save the space, and measure it by its floors."""
     started = time.perf_counter()
     run.seed_all()
-    scored = {
-        f"{split}/{pairs.options.get('task', pairs.source)}": load(pairs)
-        for split, several in (("dev", cfg.dev), ("test", cfg.asked))
-        for pairs in several
-    }
-    corpus = _corpus(cfg, scored)
+    scored = scored_sets(cfg.dev, cfg.asked)
+    corpus, left_out = _corpus(cfg, scored)
     drawn = set(random.Random(f"{run.seed}/drawn").sample(corpus, max(2, round(cfg.drawn * len(corpus)))))
     encoder, writer = _models(cfg)
     kept = Written(cache_folder() / "written" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', writer.name)}.jsonl")
     triplets, measures = _triplets(cfg, run, corpus, drawn, writer, kept)
+    measures |= {"corpus/taken": len(corpus), "corpus/left_out": left_out}
     texts = [text for text in corpus if text in drawn]
     asked = [text for rows in scored.values() for side in ("text_1", "text_2") for text in rows[side]]
     said = [text for one in triplets for text in (one.text, one.same, one.contrary)]
@@ -214,7 +207,8 @@ def run(cfg: Config, run: Run) -> Measures:
     return run.finish(measures | {"seconds/total": time.perf_counter() - started})
 
 
-def _corpus(cfg: Config, scored: dict[str, Any]) -> list[str]:
+def _corpus(cfg: Config, scored: dict[str, Any]) -> tuple[list[str], int]:
+    """The sentences that are written about, and how many rows are not: of other lengths, said twice, or scored."""
     texts = load(cfg.data)[cfg.data.columns[0]]
     low, high = cfg.words
     corpus = [text for text in dict.fromkeys(texts) if text and low <= len(split_words(text)) <= high]
@@ -224,7 +218,7 @@ def _corpus(cfg: Config, scored: dict[str, Any]) -> list[str]:
             f"{len(corpus)} different sentences of {low} to {high} words in {cfg.data.source}, without those that are "
             "scored: wanted more; set words=[1,50]"
         )
-    return corpus
+    return corpus, len(texts) - len(corpus)
 
 
 def _models(cfg: Config) -> tuple[Encoder, Writer]:
