@@ -137,3 +137,15 @@ def test_vectors_made_anew_of_a_memory():
     assert torch.allclose(remembered(torch.tensor([[0.8, 0.6, 0.0]]), memory), torch.eye(3)[:1], atol=1e-4)
     even = remembered(normalize(torch.tensor([[1.0, 1.0, 0.0]]), dim=1), memory)
     assert torch.allclose(even, torch.tensor([[0.5**0.5, 0.5**0.5, 0.0]]), atol=1e-4)
+
+
+def test_a_captioner_knows_how_many_names_its_prompts_hold(tmp_path, monkeypatch):
+    _captioner().save(tmp_path / "captioner")
+    described = json.loads((tmp_path / "captioner/captioner.json").read_text()) | {"tags": 2}
+    (tmp_path / "captioner/captioner.json").write_text(json.dumps(described))
+    captioner, seen = Captioner.load(tmp_path / "captioner"), []
+    prompt = captioner.prompt
+    monkeypatch.setattr(captioner, "prompt", lambda vectors, tags: seen.append(tags) or prompt(vectors, tags))
+    for asked in (None, 1, 0):
+        captioner.captions(_vectors(), Decoding(max_tokens=2), tags=asked)
+    assert [None if tags is None else len(tags[0]) for tags in seen] == [2, 1, None]

@@ -146,6 +146,7 @@ def test_arms_share_the_space_and_the_start_and_what_is_kept_captions_sounds(tmp
     said = captioner.captions(vectors, cfg.decoding, tags=2)
     assert said == captioner.captions(vectors, cfg.decoding, tags=2)
     assert len(said) == 3
+    assert captioner.tags == cfg.names
     assert "captions" in run.pictures()
 
 

@@ -98,6 +98,9 @@ def test_weights_by_hand(made):
     assert draws.negatives[0][1] == pytest.approx([2 / 18, 16 / 18])
     # of text 1 with cosines .8, .6, 0: text 3 alone is far enough
     assert draws.negatives[1] == ([3], [1.0])
+    strict = draws_of("unclipped", pool, found, guide, (0.9, 0.7), 0.05)
+    assert strict.positives[0] == ([0], [1.0])  # text 1 with .8 is no longer near enough
+    assert draws_of("unclipped", pool, found, guide, (0.9, 0.85), 0.05).negatives[0][0] == [1, 2, 3]
     meaning = draws_of("semantic", pool, found, guide, (0.7, 0.1), 0.05)
     assert meaning.positives[0][1] == pytest.approx([1 / 1.8, 0.8 / 1.8])
     looks = draws_of("surface", pool, found, guide, (0.7, 0.1), 0.05)
