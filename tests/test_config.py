@@ -1,5 +1,8 @@
 """Configs: words over YAML over defaults, every error at once, and a name for what differs."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import pytest
 
 from antiphon.config import Config, ConfigError, parse
@@ -112,3 +115,27 @@ def test_a_sub_config_that_is_not_there_is_made(tmp_path):
     (tmp_path / "one.yaml").write_text("part:\n  steps: 9\n")
     assert parse(WithPart(), [], [tmp_path / "one.yaml"]).part == Train(steps=9)
     assert parse(WithPart(part=Train(steps=3)), ["part=null"]).part is None
+
+
+class Rows(Config):
+    source: str = "made"
+    options: dict[str, int] = {}
+    limit: int | None = None
+    width: int = 8
+    anew: ClassVar[Mapping[str, tuple[str, ...]]] = {"source": ("options", "limit")}
+
+
+class WithRows(Config):
+    rows: Rows = Rows(options={"most": 3}, limit=40, width=9)
+
+
+def test_what_belongs_to_another_value_starts_anew(tmp_path):
+    """Whatever the order of the words; what is given stays, and so does all where nothing changes."""
+    wanted = Rows(source="folder", options={"depth": 2}, width=9)
+    words = ["rows.source=folder", "rows.options.depth=2"]
+    assert parse(WithRows(), words).rows == parse(WithRows(), words[::-1]).rows == wanted
+    assert parse(WithRows(), [*words, "rows.limit=5"]).rows == wanted.but(limit=5)
+    assert parse(WithRows(), ["rows.source=made", "rows.options.depth=2"]).rows.options == {"most": 3, "depth": 2}
+    (tmp_path / "one.yaml").write_text("rows:\n  source: folder\n  options:\n    depth: 2\n")
+    assert parse(WithRows(), [], [tmp_path / "one.yaml"]).rows == wanted
+    assert parse(WithRows(), ["rows.limit=7"], [tmp_path / "one.yaml"]).rows == wanted.but(limit=7)

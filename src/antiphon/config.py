@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pydantic
 import yaml
@@ -29,6 +29,9 @@ class Config(pydantic.BaseModel):
     """A frozen record of settings that refuses keys it does not know."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    anew: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """By field, those that belong to its value: when it changes they go back to their defaults, unless given too."""
 
     def but(self: C, **changes: Any) -> C:
         """A validated copy with some fields changed; `__` reaches into a sub-config: `but(train__steps=5)`."""
@@ -69,12 +72,13 @@ def parse(config: C, words: Iterable[str | tuple[str, Any]], files: Sequence[str
         ConfigError: unknown keys and invalid values, all of them, one a line.
     """
     tree = config.model_dump()
-    for file in files:
-        for path, value in _flat(_read_yaml(Path(file))).items():
+    layers = [list(_flat(_read_yaml(Path(file))).items()) for file in files]
+    layers.append([_split(word) if isinstance(word, str) else word for word in words])
+    for layer in layers:
+        for path, value in layer:
+            _start_anew(config, tree, path, value)
+        for path, value in layer:
             _put(tree, path, value)
-    for word in words:
-        path, value = _split(word) if isinstance(word, str) else word
-        _put(tree, path, value)
     try:
         return type(config).model_validate(tree)
     except pydantic.ValidationError as error:
@@ -133,6 +137,19 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
             raise ConfigError(f"{path}: {parent} is a single value, it has no {last}")
         tree = child
     tree[last] = value
+
+
+def _start_anew(config: Config, tree: dict[str, Any], path: str, value: Any) -> None:
+    """Put back what belongs to the value that a field has so far, where it is about to change."""
+    *parents, last = path.split(".")
+    part: Any = config
+    for parent in parents:
+        part, tree = getattr(part, parent, None), tree.get(parent) or {}
+        if not isinstance(part, Config) or not isinstance(tree, dict):
+            return
+    if last in part.anew and tree.get(last) != value:
+        for name in part.anew[last]:
+            tree[name] = type(part).model_fields[name].get_default(call_default_factory=True)
 
 
 def _explain(error: pydantic.ValidationError, config: type[Config]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from datasets import Dataset
 
@@ -29,6 +30,7 @@ class Pairs(Config):
     test. None takes the first of `concept`, `text`, `id` that the source has."""
     limit: int | None = None
     """At most this many rows, for a quick look."""
+    anew: ClassVar[Mapping[str, tuple[str, ...]]] = {"source": ("options", "split_by", "limit")}
 
 
 def load(cfg: Pairs) -> Dataset:

@@ -1,5 +1,4 @@
-"""Gen2Embed and SaHa: a generative model as an embedder by its prompt, and hard negatives it mines by itself
-(arXiv 2508.00955).
+"""Gen2Embed and SaHa: a generative model as an embedder, and the hard negatives it mines (arXiv 2508.00955).
 
 A language model reads a rule ("describe the text in one word") at the level of the system and again at that of the
 user; its last hidden state before the answer is the vector (`encoders.prompted`, `prompts.py`). Nothing is trained.

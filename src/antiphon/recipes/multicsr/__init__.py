@@ -6,6 +6,8 @@ For each unlabelled sentence x a language model writes one that says the same, x
 2. kept or turned round by the model's own scores of (x, x+) and (x, x-) (`triplets.py`: verified);
 3. and in the batch, what a frozen encoder g finds to mean the same is no negative (`masking.py`).
 
+With s the cosine of two vectors, t the temperature, and m, m' zero where a pair is masked:
+
     L_i = -log e^{s(x_i, x_i+) / t} / sum_j (m_ij e^{s(x_i, x_j+) / t} + m'_ij e^{s(x_i, x_j-) / t})
 
 g is unsupervised SimCSE on the same sentences, in evaluation mode and asked once (the released code leaves its dropout

@@ -15,7 +15,7 @@ control), `labelled` (`views` without unlabelled turns), `mlm`, and `random` (no
 
 On texts of one's own, here a CSV with columns `text`, `topic`, `kind`:
 
-    antiphon train space2 data.source=folder data.options='{folder: my.csv}' data.split_by=id more='[]' \\
+    antiphon train space2 data.source=folder data.options.folder=my.csv data.split_by=id more='[]' \\
         unlabelled='[]' asked='[]' levels='{domain: topic, intent: kind}'
 
 The ten views, the loss, the temperature, the weight of masked words and which words are masked are the published
