@@ -45,3 +45,5 @@ def test_a_claim_is_measured_and_its_card_kept(command, here, monkeypatch):
     told = command("claims", "clip")
     assert told.err.count("already run") == 4
     assert "Wide beats narrow." in told.out
+    (kept,) = json.loads(command("claims", "clip", "--missing", "--runs", "elsewhere", "--json").out)
+    assert kept == card  # nothing was run, or the seconds would differ

@@ -1,6 +1,7 @@
 """Claims: the interval by the textbook, runs not repeated, cards that say what differs."""
 
 import json
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -18,6 +19,7 @@ from antiphon.evaluation.claims import (
     paired,
     read_cards,
     read_pictures,
+    standing,
     without_remarks,
     write_cards,
     write_pictures,
@@ -120,6 +122,34 @@ def test_cards_are_json(tmp_path):
     assert found["verdict"] == "holds"
     assert found == json.loads(json.dumps(found))
     assert read_cards(tmp_path / "claims/none.json") == []
+
+
+def test_a_card_stands_for_the_same_claim_alone(tmp_path):
+    recipe, path = _recipe(tmp_path, []), tmp_path / "toy.json"
+    write_cards(path, [measure(recipe, "toy", CLAIM, runs=tmp_path / "runs")])
+    found = standing(recipe, CLAIM, path)
+    assert found is not None and found.claim == CLAIM.text and found.seeds == [0, 1, 2]
+    assert standing(recipe, replace(CLAIM, worse=Arm(good=True)), path) is None
+    assert standing(recipe, replace(CLAIM, metric="recall"), path) is None
+    assert standing(recipe, CLAIM, tmp_path / "none.json") is None
+    recipe.laptop = lambda: Settings(good=True)
+    assert standing(recipe, CLAIM, path) is None
+
+    class Grown(Settings):
+        """With a setting more."""
+
+        steps: int = 3
+
+    recipe.laptop = Grown
+    assert standing(recipe, CLAIM, path) is not None
+    recipe.laptop = lambda: Grown(steps=4)
+    assert standing(recipe, CLAIM, path) is None
+
+    class Other(Config):
+        """Without that setting."""
+
+    recipe.laptop = Other
+    assert standing(recipe, CLAIM, path) is None
 
 
 def test_an_unknown_metric_names_the_known_ones(tmp_path):

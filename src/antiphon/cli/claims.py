@@ -14,25 +14,32 @@ def claims(
     out: Path = typer.Option(
         Path("claims"), help="Where the cards go, as <recipe>.json, and the pictures, as pictures/<recipe>/*.html."
     ),
+    missing: bool = typer.Option(
+        False, "--missing", help="Only claims that have no card yet of the same arms, metric and settings."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the cards as one JSON list."),
 ) -> None:
     """Run every arm on every seed, judge each claim by its interval, write the cards and the pictures of a run.
 
-    Example: antiphon claims clip --seeds 5
+    Examples: antiphon claims clip --seeds 5; antiphon claims x_clip --missing
     """
     import json
     from dataclasses import asdict
 
     from antiphon import recipes
-    from antiphon.evaluation.claims import first_run, measure, write_cards, write_pictures
+    from antiphon.evaluation.claims import first_run, measure, standing, write_cards, write_pictures
 
     module = recipes.get(recipe)
+    path = out / f"{recipe}.json"
     cards = [
-        measure(module, recipe, claim, seeds=seeds, runs=runs, say=lambda line: typer.echo(line, err=True))
+        (standing(module, claim, path) if missing else None)
+        or measure(module, recipe, claim, seeds=seeds, runs=runs, say=lambda line: typer.echo(line, err=True))
         for claim in module.CLAIMS
     ]
-    write_cards(out / f"{recipe}.json", cards)
-    write_pictures(out / "pictures" / recipe, first_run(module, recipe, runs).pictures())
+    write_cards(path, cards)
+    shown = first_run(module, recipe, runs)
+    if shown.result or not missing:  # the pictures of a run that was not repeated stay
+        write_pictures(out / "pictures" / recipe, shown.pictures())
     if as_json:
         typer.echo(json.dumps([asdict(card) for card in cards]))
         return

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from pydantic import ValidationError
 from scipy import stats
 
 from antiphon.runs import Measures, Run, git_commit, versions, write_atomically
@@ -174,6 +175,22 @@ def measure(
         commit=git_commit(),
         curves={side: _mean_curve(runs_of_arm) for side, runs_of_arm in losses.items()},
     )
+
+
+def standing(recipe: ModuleType, claim: Claim, path: Path) -> Card | None:
+    """The card at `path` that measured this very claim: same sentence, arms, metric and settings; else None.
+
+    Settings that the recipe has got since then are taken as their defaults. The card says which commit measured it.
+    """
+    for card in read_cards(path):
+        same = card["claim"] == claim.text and card["metric"] == claim.metric
+        if same and card["arms"] == json.loads(json.dumps({"better": claim.better, "worse": claim.worse})):
+            try:
+                setting = type(recipe.laptop())(**card["setting"])
+            except ValidationError:  # a setting that is no more
+                return None
+            return Card(**card) if setting == recipe.laptop() else None
+    return None
 
 
 def first_run(recipe: ModuleType, name: str, runs: Path) -> Run:
