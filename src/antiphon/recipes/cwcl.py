@@ -214,11 +214,12 @@ def _measure(cfg: Config, space: Space, views: Views, column: str, names: list[s
     found["structure"] = similarity_correlation(learned, views["own"][there])
     shuffled = torch.randperm(len(learned), generator=torch.Generator().manual_seed(0))
     found["structure of shuffled rows"] = similarity_correlation(learned[shuffled], views["own"][there])
-    if names is not None and cfg.frozen == "text":
+    if names is not None and "text" in (cfg.frozen, signal_of(column)):
         classes = sorted(set(names))
         prompts = class_vectors(lambda texts: space.embed(text=texts), classes, TEMPLATES)
         right = torch.tensor([classes.index(name) for name in names])[there]
-        found |= {f"zero_shot/{name}": value for name, value in zero_shot(learned, prompts, right).as_dict().items()}
+        asked = learned if cfg.frozen == "text" else frozen
+        found |= {f"zero_shot/{name}": value for name, value in zero_shot(asked, prompts, right).as_dict().items()}
     return found
 
 
