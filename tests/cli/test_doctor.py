@@ -23,6 +23,17 @@ def test_a_package_that_does_not_load_is_found_with_its_cure(command, here, monk
     assert "pip uninstall torchaudio" in found["cure"]
 
 
+def test_torchcodec_without_its_libraries_is_missing_and_its_error_is_named(here, monkeypatch):
+    (here / "site/torchcodec").mkdir(parents=True)
+    raising = "raise RuntimeError('Could not load libtorchcodec.\\n  1. FFmpeg is not there.\\n[end of traceback].')\n"
+    (here / "site/torchcodec/__init__.py").write_text(raising)
+    monkeypatch.syspath_prepend(str(here / "site"))
+    monkeypatch.setenv("PYTHONPATH", str(here / "site"))
+    found = doctor._torchcodec()
+    assert (found.state, found.detail) == ("missing", "RuntimeError: Could not load libtorchcodec.")
+    assert "apt-get install ffmpeg" in found.cure
+
+
 def test_a_read_only_cache_is_found(here, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)
     monkeypatch.setattr(doctor, "_package", _fine)

@@ -12,8 +12,13 @@ def test_recipes_are_listed_with_their_verdicts(command):
     assert [recipe["name"] for recipe in listed] == recipes.names()
     (found,) = [recipe for recipe in listed if recipe["name"] == "clip"]
     assert found["paper"] == "2103.00020"
-    assert found["claims"][0]["verdict"] == "not measured"
-    assert "2103.00020" in command("recipes").out
+    assert found["claims"][0]["verdict"] == "holds"  # no claims/ in this folder: the cards that came with antiphon
+    assert found["signals"] == ["image", "speech", "text"]
+    nothing = json.loads(command("recipes", "clip", "--json", "--claims", "nowhere").out)
+    assert [recipe["claims"][0]["verdict"] for recipe in nothing] == ["not measured"]
+    shown = command("recipes").out
+    assert "2103.00020" in shown
+    assert "image, speech, text" in shown
 
 
 def test_a_recipe_is_shown_with_its_settings(command):

@@ -41,6 +41,8 @@ def test_docstring_names_the_paper(name):
     module = recipes.get(name)
     assert isinstance(module.PAPER, Paper)
     assert module.PAPER.title
+    assert module.PAPER.signals
+    assert set(module.PAPER.signals) <= {"image", "text", "speech", "audio", "video", "brain"}
     assert module.PAPER.arxiv in re.findall(r"arXiv (\d{4}\.\d{4,5})", module.__doc__)
 
 

@@ -46,7 +46,9 @@ def _recipe(tmp_path, calls):
         )
 
     recipe = ModuleType("toy")
-    vars(recipe).update(PAPER=Paper("2103.00020", "CLIP"), laptop=Settings, run=run, __file__=str(file))
+    vars(recipe).update(
+        PAPER=Paper("2103.00020", "CLIP", ("image", "text")), laptop=Settings, run=run, __file__=str(file)
+    )
     return recipe
 
 

@@ -55,11 +55,12 @@ def look() -> list[Finding]:
         "safetensors",
     )
     # transformers imports these wherever they are installed, even if they do not load beside this torch
-    meddling = ("torchaudio", "torchvision", "torchcodec")
+    meddling = ("torchaudio", "torchvision")
     findings = [_package(name, needed=True) for name in needed]
     findings += [_package(name, needed=False) for name in meddling]
     return (
         findings
+        + [_torchcodec()]
         + [_weights(name) for name in ("all-MiniLM-L6-v2", "whisper-tiny.en", "efficientnet-lite0")]
         + [_tools(), _cache()]
     )
@@ -83,13 +84,31 @@ def _package(name: str, *, needed: bool) -> Finding:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if loaded.returncode == 0:
         return Finding(name, "ok", loaded.stdout.strip())
-    reason = (loaded.stderr.strip().splitlines() or [f"exit code {loaded.returncode}"])[-1]
+    reason = _raised(loaded.stderr) or f"exit code {loaded.returncode}"
     cure = (
         f"pip install --force-reinstall {name}"
         if needed
         else f"pip uninstall {name}  (its presence breaks transformers)"
     )
     return Finding(name, "broken", reason, cure)
+
+
+def _raised(trace: str) -> str:
+    """The line that names the exception; a message may go on for many lines behind it."""
+    import re
+
+    lines = trace.strip().splitlines()
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt|Exit)\b", line)]
+    return (named or lines or [""])[-1]
+
+
+def _torchcodec() -> Finding:
+    """Decodes for MTEB's tasks of sound and video alone, by FFmpeg's libraries; transformers does without it."""
+    found = _package("torchcodec", needed=False)
+    if found.state == "ok":
+        return found
+    cure = "apt-get install ffmpeg, if you want MTEB's tasks of sound and video"
+    return Finding(found.what, "missing", found.detail, cure)
 
 
 def _weights(name: str) -> Finding:

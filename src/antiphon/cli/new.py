@@ -31,7 +31,7 @@ from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.types import Views
 
-PAPER = Paper("{arxiv}", "{title}")
+PAPER = Paper("{arxiv}", "{title}", ("image", "text"))
 
 
 class Config(Settings):

@@ -3,45 +3,68 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 
 def recipes(
+    names: list[str] | None = typer.Argument(None, help="Only these."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON list, for programs."),
-    claims: Path = typer.Option(Path("claims"), help="Folder of the measured cards."),
+    claims: Path | None = typer.Option(
+        None, help="Folder of the measured cards; `claims` here, or those that came with antiphon."
+    ),
 ) -> None:
-    """List the recipes: method, paper, claim, verdict with its interval.
+    """List the recipes: method, paper, signals, and each claim with its verdict and interval.
 
-    Example: antiphon recipes --json
+    Examples: antiphon recipes; antiphon recipes clip cwcl --json
     """
     import json
 
     from antiphon import recipes as room
-    from antiphon.evaluation.claims import read_cards
+    from antiphon.evaluation.claims import measured_here, read_cards
 
-    listed = []
-    for name in room.names():
+    folder = claims or measured_here()
+    listed: list[dict[str, Any]] = []
+    for name in names or room.names():
         module = room.get(name)
-        cards = {card["claim"]: card for card in read_cards(claims / f"{name}.json")}
+        cards = {card["claim"]: card for card in read_cards(folder / f"{name}.json")}
         measured = [
             {"text": claim.text, **_verdict(cards.get(claim.text)), "seeds": claim.seeds} for claim in module.CLAIMS
         ]
-        listed.append({"name": name, "paper": module.PAPER.arxiv, "title": module.PAPER.title, "claims": measured})
+        paper = module.PAPER
+        listed.append(
+            {"name": name, "paper": paper.arxiv, "title": paper.title, "signals": paper.signals, "claims": measured}
+        )
     if as_json:
         typer.echo(json.dumps(listed, ensure_ascii=False))
         return
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("recipe", "paper", "claim", "verdict", "difference")
+    console = Console()
     for recipe in listed:
-        for claim in recipe["claims"]:
-            spread = (
-                "" if claim["mean"] is None else f"{claim['mean']:+.3f} [{claim['low']:+.3f}, {claim['high']:+.3f}]"
-            )
-            table.add_row(recipe["name"], f"arXiv {recipe['paper']}", claim["text"], claim["verdict"], spread)
-    Console().print(table)
+        _print(console, recipe)
+
+
+def _print(console: Console, recipe: dict[str, Any]) -> None:
+    """One recipe: a line of its own, and a table of its claims below."""
+    from rich.table import Table
+    from rich.text import Text
+
+    signals = ", ".join(recipe["signals"])
+    console.print(Text.assemble((recipe["name"], "bold"), f"  {signals}  arXiv {recipe['paper']}  ", recipe["title"]))
+    table = Table("verdict", "difference", "claim", box=None, padding=(0, 2, 0, 0), show_header=False)
+    for claim in recipe["claims"]:
+        spread = "" if claim["mean"] is None else f"{claim['mean']:+.3f} [{claim['low']:+.3f}, {claim['high']:+.3f}]"
+        table.add_row(Text(claim["verdict"], _COLOURS[claim["verdict"]]), Text(spread, no_wrap=True), claim["text"])
+    console.print(table)
+    console.print()
+
+
+_COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow", "not measured": "dim"}
 
 
 def _verdict(card: dict[str, float | str] | None) -> dict[str, float | str | None]:

@@ -26,10 +26,11 @@ Verdict = Literal["holds", "fails", "undecided"]
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a method comes from."""
+    """Where a method comes from, and the signals that it is about here."""
 
     arxiv: str
     title: str
+    signals: tuple[str, ...]
 
 
 class Arm(dict[str, Any]):
@@ -157,7 +158,7 @@ def measure(
     return Card(
         recipe=name,
         claim=claim.text,
-        paper=asdict(recipe.PAPER),
+        paper={"arxiv": recipe.PAPER.arxiv, "title": recipe.PAPER.title},
         metric=claim.metric,
         arms={"better": dict(claim.better), "worse": dict(claim.worse)},
         seeds=numbers,
@@ -216,6 +217,13 @@ def write_cards(path: Path, cards: list[Card]) -> None:
     """Write a recipe's cards as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps([asdict(card) for card in cards], indent=1, ensure_ascii=False) + "\n")
+
+
+def measured_here() -> Path:
+    """Where the cards are: `claims/` in the current folder; without one, those that came with the package."""
+    package = Path(__file__).parents[1]
+    places = (Path("claims"), package / "claims", package.parents[1] / "claims")  # here, of a wheel, of a checkout
+    return next((place for place in places if place.is_dir()), places[0])
 
 
 def read_cards(path: Path) -> list[dict[str, Any]]:

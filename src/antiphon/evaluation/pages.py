@@ -38,7 +38,8 @@ def recipe_page(name: str, module: ModuleType, cards: Sequence[Card], pictures: 
         [
             f"# {name}",
             summary,
-            f"Paper: [{module.PAPER.title}](https://arxiv.org/abs/{module.PAPER.arxiv}).",
+            f"Paper: [{module.PAPER.title}](https://arxiv.org/abs/{module.PAPER.arxiv}). "
+            f"Signals: {', '.join(module.PAPER.signals)}.",
             without_remarks(rest.strip("\n")),
             "## Run it",
             f"```sh\nantiphon train {name} --preset laptop  # the setting of its claims\n{_own_rows(name, module)}"

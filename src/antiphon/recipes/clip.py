@@ -52,7 +52,11 @@ from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.training.views import views_of
 from antiphon.types import Padded, Views
 
-PAPER = Paper("2103.00020", "Learning Transferable Visual Models From Natural Language Supervision")
+PAPER = Paper(
+    "2103.00020",
+    "Learning Transferable Visual Models From Natural Language Supervision",
+    ("image", "speech", "text"),
+)
 
 
 class Config(Settings):

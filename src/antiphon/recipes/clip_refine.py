@@ -53,7 +53,11 @@ from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.training.views import views_of
 from antiphon.types import Padded, Views
 
-PAPER = Paper("2504.12717", "Post-pre-training for Modality Alignment in Vision-Language Foundation Models")
+PAPER = Paper(
+    "2504.12717",
+    "Post-pre-training for Modality Alignment in Vision-Language Foundation Models",
+    ("image", "text"),
+)
 
 
 TEMPLATES = ("{}.", "A {}.", "A picture of {}.", "Something of the kind {}.", "This is about {}.")

@@ -44,7 +44,11 @@ from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.training.views import views_of
 from antiphon.types import Padded, Views
 
-PAPER = Paper("2309.14580", "CWCL: Cross-Modal Transfer with Continuously Weighted Contrastive Loss")
+PAPER = Paper(
+    "2309.14580",
+    "CWCL: Cross-Modal Transfer with Continuously Weighted Contrastive Loss",
+    ("speech", "image", "text"),
+)
 
 TEMPLATES = ("{}.", "A {}.", "A picture of a {}.", "Something of the kind {}.", "This is about {}.")
 """Five prompts for a class, the same for all arms: a single one moves the accuracy by more than the loss does."""

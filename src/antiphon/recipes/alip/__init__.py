@@ -54,7 +54,11 @@ from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.training.views import views_of
 from antiphon.types import Padded, Views
 
-PAPER = Paper("2308.08428", "ALIP: Adaptive Language-Image Pre-training with Synthetic Caption")
+PAPER = Paper(
+    "2308.08428",
+    "ALIP: Adaptive Language-Image Pre-training with Synthetic Caption",
+    ("image", "text"),
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 SIGNALS = ("image", "text")

@@ -58,7 +58,11 @@ from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.types import Views
 
-PAPER = Paper("2406.06295", "Zero-Shot Audio Captioning Using Soft and Hard Prompts")
+PAPER = Paper(
+    "2406.06295",
+    "Zero-Shot Audio Captioning Using Soft and Hard Prompts",
+    ("audio", "text"),
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -68,7 +68,9 @@ from antiphon.training.views import views_of
 from antiphon.types import Views
 
 PAPER = Paper(
-    "2206.03281", "Unsupervised Context Aware Sentence Representation Pretraining for Multi-lingual Dense Retrieval"
+    "2206.03281",
+    "Unsupervised Context Aware Sentence Representation Pretraining for Multi-lingual Dense Retrieval",
+    ("text",),
 )
 
 

@@ -64,6 +64,7 @@ Rows = dict[str, list[Row]]
 PAPER = Paper(
     "2410.02271",
     "CoLLAP: Contrastive Long-form Language-Audio Pretraining with Musical Temporal Structure Augmentation",
+    ("audio", "text"),
 )
 
 

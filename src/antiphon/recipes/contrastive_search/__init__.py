@@ -60,7 +60,11 @@ from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.types import Views
 
-PAPER = Paper("2210.14140", "Contrastive Search Is What You Need For Neural Text Generation")
+PAPER = Paper(
+    "2210.14140",
+    "Contrastive Search Is What You Need For Neural Text Generation",
+    ("text",),
+)
 
 
 class Scratch(Settings):

@@ -62,7 +62,9 @@ from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.types import Views
 
 PAPER = Paper(
-    "2309.07396", "DebCSE: Rethinking Unsupervised Contrastive Sentence Embedding Learning in the Debiasing Perspective"
+    "2309.07396",
+    "DebCSE: Rethinking Unsupervised Contrastive Sentence Embedding Learning in the Debiasing Perspective",
+    ("text",),
 )
 
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -60,7 +60,11 @@ from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.types import Views
 
-PAPER = Paper("2508.00955", "From Generator to Embedder: Building Zero-Shot Discriminative Embedding Model")
+PAPER = Paper(
+    "2508.00955",
+    "From Generator to Embedder: Building Zero-Shot Discriminative Embedding Model",
+    ("image", "text"),
+)
 
 RULES: tuple[Rule, ...] = ("batch", "top", "skip", "unsorted", "saha")
 

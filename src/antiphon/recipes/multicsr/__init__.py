@@ -82,7 +82,9 @@ from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.types import Views
 
 PAPER = Paper(
-    "2310.10962", "LLMs can Contrastively Refine their Generation for Better Sentence Representation Learning"
+    "2310.10962",
+    "LLMs can Contrastively Refine their Generation for Better Sentence Representation Learning",
+    ("text",),
 )
 
 Share = Annotated[float, Field(gt=0, le=1)]

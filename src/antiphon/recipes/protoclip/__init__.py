@@ -55,7 +55,11 @@ from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.training.views import views_of
 from antiphon.types import Padded, Views
 
-PAPER = Paper("2206.10996", "ProtoCLIP: Prototypical Contrastive Language Image Pretraining")
+PAPER = Paper(
+    "2206.10996",
+    "ProtoCLIP: Prototypical Contrastive Language Image Pretraining",
+    ("image", "text"),
+)
 
 
 class Config(Settings):

@@ -77,6 +77,7 @@ from antiphon.training.fit import Train, fit
 PAPER = Paper(
     "2209.06638",
     "SPACE-2: Tree-Structured Semi-Supervised Contrastive Pre-training for Task-Oriented Dialog Understanding",
+    ("text",),
 )
 
 __all__ = ["CLAIMS", "PAPER", "Asked", "Config", "Space2", "laptop", "paper", "run", "tiny", "view_contrast"]

@@ -51,7 +51,9 @@ from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.types import Padded, Views
 
 PAPER = Paper(
-    "2408.09269", "Enhancing Audio-Language Models through Self-Supervised Post-Training with Text-Audio Pairs"
+    "2408.09269",
+    "Enhancing Audio-Language Models through Self-Supervised Post-Training with Text-Audio Pairs",
+    ("audio", "text"),
 )
 
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -67,7 +67,11 @@ from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.types import Padded, Views
 
-PAPER = Paper("2102.12982", "A Primer on Contrastive Pretraining in Language Processing: Methods, Lessons Learned")
+PAPER = Paper(
+    "2102.12982",
+    "A Primer on Contrastive Pretraining in Language Processing: Methods, Lessons Learned",
+    ("text",),
+)
 
 
 class Config(Settings):

@@ -59,7 +59,11 @@ from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.training.views import views_of
 from antiphon.types import Padded, Views
 
-PAPER = Paper("2208.02816", "Expanding Language-Image Pretrained Models for General Video Recognition")
+PAPER = Paper(
+    "2208.02816",
+    "Expanding Language-Image Pretrained Models for General Video Recognition",
+    ("video", "text"),
+)
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
