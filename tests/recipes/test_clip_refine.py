@@ -95,6 +95,14 @@ def test_the_teacher_and_the_temperature_stay():
     assert moving == {"branches"}
 
 
+def test_the_temperature_of_refining_is_the_starts_times_its_warmth():
+    cfg, learner = _learner(align="none", alpha=1.0, warmth=0.1)
+    before = learner.scale.temperature
+    learner.refine(cfg, _views())
+    assert learner.scale.temperature == pytest.approx(before * 0.1)
+    assert not learner.scale.log_scale.requires_grad
+
+
 def test_arms_share_the_start(tmp_path):
     one = clip_refine.tiny()
     other = one.but(align="none", alpha=1.0)
@@ -103,6 +111,7 @@ def test_arms_share_the_start(tmp_path):
     start = {name: value for name, value in first.items() if name.startswith("start/")}
     assert start == {name: second[name] for name in start}
     assert first["test/new/gap"] != second["test/new/gap"]
+    assert first["start/centred/test/new/gap"] < first["start/test/new/gap"]
 
 
 def test_a_pretrained_clip_is_refined_whole(tmp_path):
