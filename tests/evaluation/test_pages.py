@@ -15,7 +15,7 @@ CARD = {
 
 def test_a_card_is_told_whole():
     section = card_section(CARD)
-    assert section.startswith("### Undecided\n\nA <fast> arm beats a slow one.")
+    assert section.startswith("### Undecided: A <fast> arm beats a slow one.")
     assert "+0.025, 95 % interval [-0.900, +0.950]" in section
     assert "| 1 | 0.250 | 0.300 | 0.100 | -0.050 |" in section
     assert "| seed | train.steps=5 | as it stands | floor | difference |" in section
@@ -36,7 +36,7 @@ def test_the_picture_has_a_dot_for_every_value_and_is_escaped():
 
 def test_claims_without_a_card_are_said_to_be_not_measured():
     page = recipe_page("clip", recipes.get("clip"), [])
-    assert "### Not measured\n\nLocked pretrained towers" in page
+    assert "### Not measured: Locked pretrained towers" in page
     assert "data.columns=[image,text]" in page
     assert "the paper has one pair of signals" in page
 

@@ -30,7 +30,7 @@ def recipe_page(name: str, module: ModuleType, cards: Sequence[Card], pictures: 
     summary, _, rest = (module.__doc__ or "").partition("\n")
     measured = {card["claim"]: card for card in cards}
     claims = [
-        card_section(measured[claim.text]) if claim.text in measured else f"### Not measured\n\n{claim.text}"
+        card_section(measured[claim.text]) if claim.text in measured else f"### Not measured: {claim.text}"
         for claim in module.CLAIMS
     ]
     differs = differences_from_paper(Path(str(module.__file__)).read_text(encoding="utf-8"))
@@ -72,7 +72,7 @@ def card_section(card: Card) -> str:
     ]
     arms = arm_names(card)
     return (
-        f"### {card['verdict'].capitalize()}\n\n{card['claim']}\n\n"
+        f"### {card['verdict'].capitalize()}: {card['claim']}\n\n"
         f"{card['metric']}: {card['mean']:+.3f}, 95 % interval [{card['low']:+.3f}, {card['high']:+.3f}].\n\n"
         f"{dots(card)}\n\n"
         f"{loss_curves(card)}"
