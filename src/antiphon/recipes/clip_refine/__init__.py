@@ -20,9 +20,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from copy import deepcopy
-from itertools import product
 from typing import Annotated, Any, Literal
 
 import torch
@@ -42,13 +40,11 @@ from antiphon.encoders.pretrained import clip_space
 from antiphon.encoders.space import Branch, Space, branches_of
 from antiphon.encoders.towers import Tower, Towers, encode_columns, prepare_heads
 from antiphon.errors import UserError
-from antiphon.evaluation.answers import answers
-from antiphon.evaluation.claims import Arm, Claim, Paper
-from antiphon.evaluation.geometry import alignment, modality_gap, uniformity
-from antiphon.evaluation.report.figures import histogram
-from antiphon.evaluation.zeroshot import class_vectors, zero_shot
+from antiphon.evaluation.claims import Paper
 from antiphon.objectives.contrast import Scale, contrast
 from antiphon.objectives.targets import same_label, softened
+from antiphon.recipes.clip_refine.claims import CLAIMS
+from antiphon.recipes.clip_refine.measures import draw_gap, measured
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
@@ -61,9 +57,7 @@ PAPER = Paper(
     ("image", "text"),
 )
 
-
-TEMPLATES = ("{}.", "A {}.", "A picture of {}.", "Something of the kind {}.", "This is about {}.")
-"""Five prompts for a class, the same for all arms."""
+__all__ = ["CLAIMS", "PAPER", "Config", "Refine", "laptop", "paper", "run", "tiny"]
 
 
 class Config(Settings):
@@ -184,13 +178,13 @@ def run(cfg: Config, run: Run) -> Measures:
     begin = _trained_start if cfg.pretrained is None else _pretrained_start
     learner, old_rows, new_rows, towers = begin(cfg, run, old, new, signals)
     inputs: dict[str, Encoder] = {name: branch.encoder for name, branch in branches_of(learner.branches).items()}
-    plain = Collate(inputs, keep=("label",))
+    plain, pair = Collate(inputs, keep=("label",)), tuple(learner.branches)
     kinds = {"old": (old, old_rows), "new": (new, new_rows)}
-    before = _measured(learner, plain, _space(learner, towers), kinds, cfg.classes)
+    before = measured(learner, pair, plain, _space(learner, towers), kinds, cfg.classes)
     measures = {f"start/{name}": value for name, value in before.items()}
     views = views_of(learner, new_rows["train"], plain)
     means = {signal: normalize(views[signal][views[f"has_{signal}"]], dim=1).mean(0) for signal in signals}
-    centred = _measured(learner, plain, None, {"new": kinds["new"]}, None, means)
+    centred = measured(learner, pair, plain, None, {"new": kinds["new"]}, None, means)
     measures |= {f"start/centred/{name}": value for name, value in centred.items()}
     sights = {"before": views_of(learner, new_rows["test"], plain)}
     learner.refine(cfg, views)
@@ -205,8 +199,8 @@ def run(cfg: Config, run: Run) -> Measures:
     fit(learner, new_rows["train"], cfg.train, run, collate=drawing)
     space = _space(learner, towers)
     space.save(run.folder / "space")
-    measures |= _measured(learner, plain, space, kinds, cfg.classes)
-    _draw_gap(run, sights | {"after": views_of(learner, new_rows["test"], plain)}, signals)
+    measures |= measured(learner, pair, plain, space, kinds, cfg.classes)
+    draw_gap(run, sights | {"after": views_of(learner, new_rows["test"], plain)}, signals)
     return run.finish({**measures, "seconds/total": time.perf_counter() - started})
 
 
@@ -264,60 +258,6 @@ def _encoded(cfg: Config, data: dict[str, Any], towers: dict[str, Encoder], run:
     return rows
 
 
-def _measured(
-    learner: Refine, collate: Collate, space: Space | None, kinds: dict[str, tuple[Any, Rows]], classes: str | None,
-    means: Mapping[str, Tensor] | None = None,
-) -> Measures:  # fmt: skip
-    """Retrieval both ways, zero-shot classes, the geometry of unit vectors: of each kind of rows on dev and test.
-
-    Args:
-        learner: its views are measured.
-        collate: of the rows.
-        space: to read the prompts of classes by.
-        kinds: the items and rows of each kind.
-        classes: the column of class names, or None.
-        means: of the unit vectors of each signal, to be taken away first.
-    """
-    measures: Measures = {}
-    first, second = learner.branches
-    for (kind, (data, rows)), split in product(kinds.items(), ("dev", "test")):
-        views = views_of(learner, rows[split], collate)
-        both = views[f"has_{first}"] & views[f"has_{second}"]
-        left, right = (normalize(views[name][both], dim=1) for name in (first, second))
-        if means is not None:
-            left, right = (normalize(view - means[name], dim=1) for name, view in ((first, left), (second, right)))
-        labels = views["label"][both]
-        ahead, back = answers(left, right, labels, labels), answers(right, left, labels, labels)
-        name = f"{split}/{kind}"
-        measures |= {f"{name}/{key}": (value + back[key]) / 2 for key, value in ahead.items()}
-        measures |= {
-            f"{name}/gap": modality_gap(left, right),
-            f"{name}/alignment": alignment(left, right),
-            f"{name}/uniformity": (uniformity(left) + uniformity(right)) / 2,
-        }
-        if classes is not None and space is not None and "text" in learner.branches:
-            named = data[split][classes]
-            prompts = class_vectors(lambda texts: space.embed(text=texts), sorted(set(named)), TEMPLATES)
-            right_class = torch.tensor([sorted(set(named)).index(each) for each in named])[both]
-            found = zero_shot(right if first == "text" else left, prompts, right_class).as_dict()
-            measures |= {f"{name}/zero_shot/{key}": value for key, value in found.items()}
-    return measures
-
-
-def _draw_gap(run: Run, sights: dict[str, Views], signals: list[str]) -> None:
-    """Both signals along the line that joined their means at the start."""
-    unit = {
-        f"{signal}, {when}": normalize(views[signal][views[f"has_{signal}"]], dim=1)
-        for when, views in sights.items()
-        for signal in signals
-    }
-    first, second = (unit[f"{signal}, before"].mean(0) for signal in signals)
-    along = normalize(second - first, dim=0)
-    drawn = histogram({name: (view @ along).tolist() for name, view in unit.items()}, x="along the line of the gap")
-    caption = "The new test rows before and after refining, along the line between the signals' means at the start."
-    run.picture("gap", drawn, caption)
-
-
 def tiny() -> Config:
     """Seconds: generated shapes and their names before, the same under other noise after."""
     scratch = Tower(encoder="scratch-tiny", keep=1)
@@ -355,84 +295,3 @@ def paper() -> Config:
         pretrained="openai/clip-vit-base-patch32",
         train=Train(steps=231, batch_size=512, lr=1e-6, weight_decay=0.1),  # one epoch of 118 k pairs
     )
-
-
-_REFINED, _PLAIN = Arm(align="random", alpha=0.5), Arm(align="none", alpha=1.0)
-_START = Arm(align="none", alpha=0.0)  # distilling from itself alone, the start stays what it is
-
-CLAIMS = [
-    Claim(
-        "Refining forgets less of the start's own rows than plain contrastive training of the same steps.",
-        better=_REFINED,
-        worse=_PLAIN,
-        metric="test/old/R@10",
-        floor="test/old/chance R@10",
-    ),
-    Claim(
-        "Refining keeps more zero-shot accuracy on the start's own rows than plain contrastive training.",
-        better=_REFINED,
-        worse=_PLAIN,
-        metric="test/old/zero_shot/accuracy",
-        floor="test/old/zero_shot/chance",
-    ),
-    Claim(
-        "Refining raises zero-shot accuracy on the start's own rows (the paper's headline).",
-        better=_REFINED,
-        worse=_START,
-        metric="test/old/zero_shot/accuracy",
-        floor="test/old/zero_shot/chance",
-    ),
-    Claim(
-        "Refining narrows the gap between the signals that the start has on the new rows.",
-        better=_REFINED,
-        worse=_START,
-        metric="test/new/gap",
-        floor="start/test/new/gap",
-        higher=False,
-    ),
-    Claim(
-        "Refining narrows that gap further than plain contrastive training of the same steps.",
-        better=_REFINED,
-        worse=_PLAIN,
-        metric="test/new/gap",
-        floor="start/test/new/gap",
-        higher=False,
-    ),
-    Claim(
-        "A random reference narrows that gap further than a reference of zero.",
-        better=_REFINED,
-        worse=Arm(align="zero", alpha=0.5),
-        metric="test/new/gap",
-        floor="start/test/new/gap",
-        higher=False,
-    ),
-    Claim(
-        "The random reference narrows that gap further than hybrid labels alone.",
-        better=_REFINED,
-        worse=Arm(align="none", alpha=0.5),
-        metric="test/new/gap",
-        floor="start/centred/test/new/gap",
-        higher=False,
-    ),
-    Claim(
-        "Beside hybrid labels, the random reference forgets less of the start's own rows than pulling pairs together.",
-        better=_REFINED,
-        worse=Arm(align="pairs", alpha=0.5),
-        metric="test/old/R@10",
-        floor="test/old/chance R@10",
-    ),
-    Claim(
-        "Refining forgets less also than plain contrastive training at twice the temperature.",
-        better=_REFINED,
-        worse=Arm(align="none", alpha=1.0, warmth=2.0),
-        metric="test/old/R@10",
-        floor="test/old/chance R@10",
-    ),
-    Claim(
-        "Refining forgets less also than plain contrastive training at half the temperature.",
-        better=_REFINED,
-        worse=Arm(align="none", alpha=1.0, warmth=0.5),
-        metric="test/old/R@10",
-        floor="test/old/chance R@10",
-    ),
-]
