@@ -268,33 +268,53 @@ def paper() -> Config:
 # nearly even, a heavy label smoothing. So each claim is measured and published with its sign.
 _PAPERS, _ONE_HOT = Arm(weighting="continuous"), Arm(weighting="identity")
 
+# The paper's regime as near as it is here: pictures and texts, thousands of rows in a batch, wrong captions, near-twins.
+_LARGE = {
+    "data__source": "clipart",
+    "data__options": {"most": 3},
+    "data__columns": ("image", "text"),
+    "frozen": "image",
+    "centred": True,
+    "noise": 0.3,
+    "towers__image__head__norm": "standard",
+    "towers__image__head__map": "pca",
+    "towers__text__head__map": "learned",
+    "towers__text__head__hidden": 256,
+    "towers__text__head__dropout": 0.2,
+    "train__batch_size": 2048,
+    "train__steps": 100,
+}
+
+_LARGE_PAPERS, _LARGE_ONE_HOT = Arm(_LARGE | _PAPERS), Arm(_LARGE | _ONE_HOT)
+
+
+def _claim(text: str, better: Arm, worse: Arm, metric: str, floor: str) -> Claim:
+    return Claim(text, better=better, worse=worse, metric=f"test/{metric}", floor=f"test/{floor}")
+
+
 CLAIMS = [
-    Claim(
+    _claim(
         "Continuous targets beat one-hot targets at zero-shot classification (the paper's claim).",
-        better=_PAPERS,
-        worse=_ONE_HOT,
-        metric="test/zero_shot/accuracy",
-        floor="test/zero_shot/chance",
+        _PAPERS, _ONE_HOT, "zero_shot/accuracy", "zero_shot/chance",
     ),
-    Claim(
+    _claim(
         "Continuous targets copy the frozen space's geometry better than one-hot targets.",
-        better=_PAPERS,
-        worse=_ONE_HOT,
-        metric="test/structure",
-        floor="test/structure of shuffled rows",
+        _PAPERS, _ONE_HOT, "structure", "structure of shuffled rows",
     ),
-    Claim(
+    _claim(
         "Sharpened continuous targets copy the frozen space's geometry better than one-hot targets (not the paper's).",
-        better=Arm(weighting="sharp"),
-        worse=_ONE_HOT,
-        metric="test/structure",
-        floor="test/structure of shuffled rows",
+        Arm(weighting="sharp"), _ONE_HOT, "structure", "structure of shuffled rows",
     ),
-    Claim(
+    _claim(
         "With 30 % of the captions dealt out anew, continuous targets beat one-hot targets at retrieval.",
-        better=Arm(weighting="continuous", noise=0.3),
-        worse=Arm(weighting="identity", noise=0.3),
-        metric="test/retrieval/R@10",
-        floor="test/retrieval/chance R@10",
+        Arm(_PAPERS, noise=0.3), Arm(_ONE_HOT, noise=0.3), "retrieval/R@10", "retrieval/chance R@10",
     ),
-]
+    _claim(
+        "Of 2,048 drawings a batch, 30 % with captions dealt out anew, continuous targets beat one-hot at retrieval.",
+        _LARGE_PAPERS, _LARGE_ONE_HOT, "retrieval/R@10", "retrieval/chance R@10",
+    ),
+    _claim(
+        "There they beat them at zero-shot classification too.",
+        _LARGE_PAPERS, _LARGE_ONE_HOT, "zero_shot/accuracy", "zero_shot/chance",
+    ),
+]  # fmt: skip
