@@ -268,7 +268,7 @@ def paper() -> Config:
 # nearly even, a heavy label smoothing. So each claim is measured and published with its sign.
 _PAPERS, _ONE_HOT = Arm(weighting="continuous"), Arm(weighting="identity")
 
-# The paper's regime as near as it is here: pictures and texts, thousands of rows in a batch, wrong captions, near-twins.
+# The paper's regime, as near as it is here: thousands of pictures and texts a batch, wrong captions, near-twins.
 _LARGE = {
     "data__source": "clipart",
     "data__options": {"most": 3},
