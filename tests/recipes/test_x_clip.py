@@ -17,7 +17,8 @@ from antiphon.encoders.space import Space
 from antiphon.encoders.video import VideoTower
 from antiphon.errors import UserError
 from antiphon.recipes import x_clip
-from antiphon.recipes.x_clip.measures import film_picture, measured, ranks, shuffled
+from antiphon.recipes.x_clip.measures import measured, ranks, shuffled
+from antiphon.recipes.x_clip.pictures import film_picture
 from antiphon.recipes.x_clip.rates import faster, plain
 from antiphon.recipes.x_clip.rows import Classes, few, held_out
 from antiphon.runs import Run
