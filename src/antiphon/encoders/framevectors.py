@@ -33,6 +33,7 @@ class FrameVectors(Encoder):
 
     def __init__(self, width: int, *, frames: int) -> None:
         super().__init__()
+        self.settings = {"width": width, "frames": frames}
         self.width, self.frames = width, frames
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(()))
@@ -74,8 +75,7 @@ class FrameVectors(Encoder):
     def save(self, folder: Path) -> None:
         """What was measured, and the settings."""
         save_file({"mean": self.mean, "deviation": self.deviation}, folder / "model.safetensors")
-        settings = {"width": self.width, "frames": self.frames}
-        (folder / "encoder.json").write_text(json.dumps(settings), encoding="utf-8")
+        (folder / "encoder.json").write_text(json.dumps(self.settings), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> FrameVectors:

@@ -41,9 +41,10 @@ def test_rows_in_their_order_with_groups_by_the_counts(folder: Path) -> None:
     assert (rows[0]["text"], rows[-1]["text"]) == ("balance beam", "blowing candles")
     assert (rows[0]["part"], rows[-1]["part"]) == ("base", "novel")
     # the official list: groups 8 to 12 of BalanceBeam have four clips each, group 13 five
-    assert rows["group"][:24] == [f"BalanceBeam g{at:02}" for at in (8, 9, 10, 11, 12) for _ in range(4)] + [
-        "BalanceBeam g13"
-    ] * 4
+    assert (
+        rows["group"][:24]
+        == [f"BalanceBeam g{at:02}" for at in (8, 9, 10, 11, 12) for _ in range(4)] + ["BalanceBeam g13"] * 4
+    )
     assert len(set(rows["group"])) == 36
     assert decodable(rows) == ({"text": 153, "video": 153}, [])
 
