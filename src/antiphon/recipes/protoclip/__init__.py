@@ -28,6 +28,7 @@ from copy import deepcopy
 from typing import Any, Literal, cast
 
 import torch
+from datasets import Dataset
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -42,13 +43,14 @@ from antiphon.encoders.pretrained import clip_space
 from antiphon.encoders.space import Branch, Space, branches_of
 from antiphon.encoders.towers import Tower, Towers, prepare_heads
 from antiphon.errors import UserError
-from antiphon.evaluation.claims import Arm, Claim, Paper
+from antiphon.evaluation.claims import Paper
 from antiphon.objectives.contrast import Scale, symmetric_contrast
 from antiphon.objectives.targets import same_label
 from antiphon.recipes.protoclip import measures
+from antiphon.recipes.protoclip.claims import CLAIMS as CLAIMS
 from antiphon.recipes.protoclip.episodes import Episodes, Groups
 from antiphon.recipes.protoclip.pictures import changed, nearest, prototypes
-from antiphon.recipes.protoclip.rows import taught_by, training_rows
+from antiphon.recipes.protoclip.rows import masked, taught_by, training_rows
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Every, Moment, Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
@@ -90,6 +92,8 @@ class Config(Settings):
     temperature: PositiveFloat = 0.07
     classes: str | None = "top"
     """A column of classes for the linear probe, the clusters' agreement and zero-shot names; None: none of these."""
+    masked: bool = False
+    """Words of the classes' names are taken out of all captions: many of the drawings' keywords name their folder."""
     least: PositiveInt = 20
     """Training rows that a class has at least; others are left out of these measures."""
     train: Train = Train()
@@ -210,7 +214,7 @@ def run(cfg: Config, run: Run) -> Measures:
     """Train by episodes, save the space, keep a picture of prototypes; measure on dev and test."""
     started = time.perf_counter()
     run.seed_all()
-    data = splits(cfg.data, run.seed)
+    data = _rows_of(cfg, run.seed)
     branches, towers, temperature = _opened(cfg)
     rows, looks = training_rows(
         data, towers, cfg.towers, run, locked=cfg.locked, changed=changed if cfg.augment else None
@@ -236,6 +240,19 @@ def run(cfg: Config, run: Run) -> Measures:
         result |= measures.classes(views, kinds, learner.names[0], space, least=cfg.least)
     _draw(run, learner, episodes, taught, data["train"])
     return run.finish(result)
+
+
+def _rows_of(cfg: Config, seed: int) -> dict[str, Dataset]:
+    """The rows by split, with the classes' words in their captions or without."""
+    data = splits(cfg.data, seed)
+    if not cfg.masked:
+        return data
+    if cfg.classes is None or "text" not in cfg.data.columns:
+        raise UserError(
+            f"masked=true takes the classes' words out of a text column: classes={cfg.classes}, data.columns holds "
+            f"{', '.join(cfg.data.columns)}"
+        )
+    return masked(data, cfg.classes)
 
 
 def _train(cfg: Config, run: Run, learner: ProtoClip, episodes: Episodes, taught: Tensor | None) -> None:
@@ -356,42 +373,3 @@ def paper() -> Config:
         classes=None,
         train=Train(steps=156_250, batch_size=512, lr=5e-4, weight_decay=0.5, clip_norm=10.0, warmup=0.1),
     )
-
-
-_BARE = {"augment": False, "towers__image__head__dropout": 0.0, "towers__text__head__dropout": 0.0}
-_PROTO, _CLIP = Arm(prototypes="translated"), Arm(prototypes="none")
-_BARE_PROTO, _BARE_CLIP = Arm(_PROTO | _BARE), Arm(_CLIP | _BARE)
-
-
-def _claim(text: str, better: Arm, worse: Arm, metric: str = "probe", floor: str = "probe majority") -> Claim:
-    return Claim(text, better=better, worse=worse, metric=f"test/{metric}", floor=f"test/{floor}")
-
-
-# CLIP has the same changed pictures, dropout, further heads (idle), last stage and steps. On dev (one seed, more steps)
-# prototypes gained without changed pictures and dropout and no more with dropout, so both are measured.
-CLAIMS = [
-    _claim("Prototypes beat CLIP of the same augmentation and steps at linear classification.", _PROTO, _CLIP),
-    _claim(
-        "Prototypes beat CLIP at zero-shot classification by the classes' names.",
-        _PROTO, _CLIP, "zero_shot", "zero_shot majority",
-    ),
-    _claim(
-        "Prototypes make clusters of pictures agree better with the classes than CLIP's do.",
-        _PROTO, _CLIP, "AMI", "AMI of shuffled rows",
-    ),
-    _claim(
-        "Prototypes beat CLIP at retrieval (the paper's do at batches of 64, not of 512).",
-        _PROTO, _CLIP, "mean recall", "chance mean recall",
-    ),
-    _claim("Back-translated prototypes beat the centroids themselves.", _PROTO, Arm(prototypes="own")),
-    _claim(
-        "Clusters of a frozen text model beside the own ones beat the own ones alone.",
-        Arm(prototypes="translated", teacher="all-MiniLM-L6-v2"), _PROTO,
-    ),
-    _claim("Without changed pictures and dropout prototypes beat CLIP.", _BARE_PROTO, _BARE_CLIP),
-    _claim(
-        "Without changed pictures and dropout prototypes make clusters agree better with the classes than CLIP's do.",
-        _BARE_PROTO, _BARE_CLIP, "AMI", "AMI of shuffled rows",
-    ),
-    _claim("CLIP with changed pictures and dropout beats prototypes without.", _CLIP, _BARE_PROTO),
-]  # fmt: skip
