@@ -324,6 +324,7 @@ def test_what_shuffling_costs():
 @pytest.mark.parametrize(("changes", "said"), [
     ({"novel": "id"}, "the column 'id' says .* of 'a blue box': wanted base or novel"),
     ({"novel": "none"}, "and the column classes=text and novel=none"),
+    ({"pretrained": "some/clip", "classifier": "regression"}, "regression reads frozen vectors, pretrained=some/clip"),
     ({"pretrained": "some/clip"}, "pretrained=some/clip reads pixels, 'video' holds vectors of frames"),
 ])  # fmt: skip
 def test_vectors_that_do_not_fit(vectors, tmp_path, changes, said):

@@ -27,11 +27,9 @@ differs: one rate's schedule for all; ten times the rate is had by a factor befo
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
-from datasets import Dataset
 from jaxtyping import Float, Int
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
@@ -40,12 +38,11 @@ from torch.nn.functional import normalize
 from antiphon.config import Config as Settings
 from antiphon.data.cache import cache_folder
 from antiphon.data.collate import INDEX, Collate
-from antiphon.data.pairs import Pairs, expand, signal_of, splits
+from antiphon.data.pairs import Pairs, splits
 from antiphon.encoders import Encoder
 from antiphon.encoders.crossframe import Prompts
 from antiphon.encoders.features import FeatureCache, Features
 from antiphon.encoders.heads import Head, HeadConfig, identity_head
-from antiphon.encoders.pretrained import video_model
 from antiphon.encoders.space import Branch, Space
 from antiphon.encoders.towers import Tower, encode_columns
 from antiphon.encoders.video import Frames, VideoTower
@@ -54,10 +51,10 @@ from antiphon.evaluation.claims import Paper
 from antiphon.objectives.contrast import Scale, contrast
 from antiphon.recipes.x_clip.claims import CLAIMS as CLAIMS
 from antiphon.recipes.x_clip.measures import measured_twice, regression, shuffled
-from antiphon.recipes.x_clip.pictures import there_and_back
+from antiphon.recipes.x_clip.pictures import keep_films, reversible
 from antiphon.recipes.x_clip.rates import faster, plain
-from antiphon.recipes.x_clip.rows import Classes, Row, class_rows, few, holds_vectors, read_vectors
-from antiphon.recipes.x_clip.start import Captions, Stills, learn_stills, one_frame, read, vectors_of
+from antiphon.recipes.x_clip.rows import Classes, Row, class_rows, few, holds_vectors, read_vectors, video_column
+from antiphon.recipes.x_clip.start import Captions, Start, Stills, learn_stills, one_frame, pretrained, read, vectors_of
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
@@ -161,6 +158,11 @@ class XClip(ContrastiveLearner):
         prompted_BKE = normalize(self.prompts(vectors_KE, views["memory"]), dim=2)
         return torch.einsum("be,bke->bk", video_BE, prompted_BKE)
 
+    def shares(self, batch: Batch) -> Float[Tensor, "b k"]:
+        """How much of each video every class has, seen or not; each line sums to one."""
+        scores: Tensor = self.scale(self.cosines(self.embed(batch), torch.arange(len(self.vectors))))
+        return scores.softmax(1)
+
     def losses(self, views: Views) -> dict[str, Tensor]:
         """Cross-entropy over the seen classes."""
         views = {name: view[views["there"]] for name, view in views.items()}
@@ -179,13 +181,17 @@ def run(cfg: Config, run: Run) -> Measures:
     started = time.perf_counter()
     run.seed_all()
     data = splits(cfg.data, run.seed)
-    column = _column(cfg, data["train"])
+    column = video_column(data["train"], cfg.data.columns, {"classes": cfg.classes, "novel": cfg.novel})
     classes = Classes.of(data, cfg.classes, cfg.reverse, cfg.held_out, run.seed, novel=cfg.novel)
     rows = {split: class_rows(part, cfg.classes, classes) for split, part in data.items()}
     seen = set(classes.seen)
     shown = few([row for row in rows["train"] if row["class"] in seen], cfg.shots, run.seed)
-    begin = _trained_start if cfg.pretrained is None else _pretrained_start
-    start = begin(cfg, run, data, rows, shown, column, classes)
+    if cfg.pretrained is not None and cfg.classifier == "regression":
+        raise UserError(f"classifier=regression reads frozen vectors, pretrained={cfg.pretrained} is trained whole")
+    if cfg.pretrained is None:
+        start = _trained_start(cfg, run, data, rows, shown, column, classes)
+    else:
+        start = pretrained(cfg.pretrained, cfg.frames, data, rows, column)
     if cfg.classifier == "regression":
         found = regression(shown, {split: rows[split] for split in ("dev", "test")}, classes)
         return run.finish(found | {"seconds/total": time.perf_counter() - started})
@@ -211,47 +217,10 @@ def run(cfg: Config, run: Run) -> Measures:
         found = measured_twice(learner.cosines, views, others, classes)
         measures |= {f"{split}/{key}": value for key, value in found.items()}
     if cfg.data.source == "moving" and not cfg.one_frame:  # pictures that may be shown
-        _keep_films(cfg, run, learner, data["test"][column], rows["test"], collate, classes)
+        chosen = reversible(rows["test"], classes, most=2)
+        items, batches = [data["test"][column][at] for at in chosen], [collate([rows["test"][at]]) for at in chosen]
+        keep_films(run, items, batches, cfg.frames, classes.names, learner.eval().shares)
     return run.finish(measures)
-
-
-def _column(cfg: Config, rows: Dataset) -> str:
-    """The column of videos, or of vectors of their frames."""
-    columns = expand(cfg.data.columns, rows.column_names)
-    lacking = [name for name in (cfg.classes, cfg.novel) if name is not None and name not in rows.column_names]
-    if [signal_of(column) for column in columns] != ["video"] or lacking:
-        wanted = " and ".join([f"classes={cfg.classes}", *([f"novel={cfg.novel}"] if cfg.novel else [])])
-        raise UserError(
-            f"x_clip wants one column of videos and the column {wanted}: data.columns gives "
-            f"{', '.join(columns)}, the rows have {', '.join(rows.column_names)}"
-        )
-    return columns[0]
-
-
-@dataclass(frozen=True)
-class Start:
-    """What is grown: the towers of pictures and texts, prompts where a checkpoint has them, and what reads videos."""
-
-    tower: VideoTower
-    text: Branch
-    stem: Encoder
-    temperature: float
-    prompts: Prompts | None
-    measures: Measures
-
-
-def _pretrained_start(
-    cfg: Config, run: Run, data: dict[str, Any], rows: dict[str, list[Row]], shown: list[Row], column: str,
-    classes: Classes,
-) -> Start:  # fmt: skip
-    if holds_vectors(data["train"], column):
-        raise UserError(f"pretrained={cfg.pretrained} reads pixels, {column!r} holds vectors of frames: leave it out")
-    model = video_model(str(cfg.pretrained), frames=cfg.frames)
-    for split, part in data.items():
-        for row, item in zip(rows[split], part[column], strict=True):
-            row["video"] = item
-    model.text.requires_grad_(False)
-    return Start(model.tower, model.text, model.tower.stem, model.temperature, model.prompts, {})
 
 
 def _trained_start(
@@ -299,26 +268,6 @@ def _start_run(cfg: Config, run: Run) -> Run:
     names += ["held_out", "novel", "shots"] if cfg.captions == cfg.classes else []
     same = Config(**{name: getattr(cfg, name) for name in names})
     return Run.of("x_clip_start", same, seed=run.seed, root=run.folder.parent)
-
-
-def _keep_films(
-    cfg: Config, run: Run, learner: XClip, items: Any, rows: list[Row], collate: Collate, classes: Classes
-) -> None:
-    """Two films of the test split and their reverses, and the four prompts that are most like each."""
-    there = [at for at, row in enumerate(rows) if row["video"] is not None and row["class"] in classes.reverse]
-    chosen = there[:: max(1, len(there) // 2)][:2]
-    if chosen:
-        learner.eval()
-        every = torch.arange(len(classes.names))
-        drawing = there_and_back(
-            [items[at] for at in chosen],
-            [collate([rows[at]]) for at in chosen],
-            cfg.frames,
-            classes.names,
-            lambda batch: learner.scale(learner.cosines(learner.embed(batch), every)).softmax(1),
-        )
-        caption = "Two films of the test split, each as it is and backwards, and the prompts that are most like them."
-        run.picture("films", drawing, caption)
 
 
 def tiny() -> Config:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from antiphon.decode import decode_video
 from antiphon.evaluation.report.figures import COLOURS
+from antiphon.recipes.x_clip.rows import Classes, Row
+from antiphon.runs import Run
 from antiphon.training.learner import Batch
 from antiphon.types import Padded
 
@@ -23,12 +25,13 @@ Shares = Callable[[Batch], Tensor]
 
 
 @torch.inference_mode()
-def there_and_back(
-    items: Sequence[Any], batches: Sequence[Batch], frames: int, names: Sequence[str], shares: Shares
-) -> Markup:
-    """Films as they are and backwards, and under each the four prompts that are most like it.
+def keep_films(
+    run: Run, items: Sequence[Any], batches: Sequence[Batch], frames: int, names: Sequence[str], shares: Shares
+) -> None:
+    """Films as they are and backwards, and under each the four prompts that are most like it; of no films none.
 
     Args:
+        run: where the picture is kept.
         items: the videos.
         batches: one for each, of this video alone.
         frames: of a video.
@@ -43,7 +46,15 @@ def there_and_back(
             found = shares({**batch, "video": Padded(values, read.lengths)})[0]
             best = found.topk(min(4, len(found)))
             films.append((film, [(names[k], share) for share, k in zip(*map(Tensor.tolist, best), strict=True)]))
-    return film_picture(films)
+    if films:
+        caption = "Two films of the test split, each as it is and backwards, and the prompts that are most like them."
+        run.picture("films", film_picture(films), caption)
+
+
+def reversible(rows: Sequence[Row], classes: Classes, *, most: int) -> list[int]:
+    """Places of a few rows, far apart, that have a video whose class has a reverse."""
+    there = [at for at, row in enumerate(rows) if row["video"] is not None and row["class"] in classes.reverse]
+    return there[:: max(1, len(there) // most)][:most]
 
 
 def film_picture(films: Sequence[tuple[UInt8[Tensor, "t h w 3"], Sequence[tuple[str, float]]]]) -> Markup:

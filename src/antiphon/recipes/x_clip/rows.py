@@ -10,6 +10,7 @@ import torch
 from datasets import Dataset, List
 from torch import Tensor
 
+from antiphon.data.pairs import expand, signal_of
 from antiphon.decode import BadInput, decode_vectors
 from antiphon.encoders.framevectors import FrameVectors
 from antiphon.errors import UserError
@@ -89,6 +90,28 @@ def _novel(data: Mapping[str, Dataset], column: str, names: Sequence[str], novel
             "base or novel, one for all rows of a class"
         )
     return {at for at, name in enumerate(names) if said[name] == {"novel"}}
+
+
+def video_column(rows: Dataset, columns: tuple[str, ...], described: Mapping[str, str | None]) -> str:
+    """The column of videos, or of vectors of their frames.
+
+    Args:
+        rows: of a split.
+        columns: as the data's settings name them.
+        described: settings that name further columns; None names none.
+
+    Raises:
+        UserError: not one column of videos, or one of the others is not there.
+    """
+    found = expand(columns, rows.column_names)
+    wanted = {setting: name for setting, name in described.items() if name is not None}
+    if [signal_of(column) for column in found] != ["video"] or not set(wanted.values()) <= set(rows.column_names):
+        said = " and ".join(f"{setting}={name}" for setting, name in wanted.items())
+        raise UserError(
+            f"x_clip wants one column of videos and the column {said}: data.columns gives {', '.join(found)}, the rows "
+            f"have {', '.join(rows.column_names)}"
+        )
+    return found[0]
 
 
 def holds_vectors(rows: Dataset, column: str) -> bool:

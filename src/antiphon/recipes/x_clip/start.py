@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import torch
+from datasets import Dataset
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -13,18 +14,58 @@ from torch.nn.functional import normalize
 from antiphon.data.cache import cache_folder
 from antiphon.data.collate import INDEX, Collate
 from antiphon.encoders import Encoder
+from antiphon.encoders.crossframe import Prompts
 from antiphon.encoders.features import FeatureCache, Features, encode_once
+from antiphon.encoders.pretrained import video_model
 from antiphon.encoders.space import Branch
 from antiphon.encoders.video import VideoTower
+from antiphon.errors import UserError
 from antiphon.evaluation.answers import answers
 from antiphon.objectives.contrast import Scale, symmetric_contrast
 from antiphon.objectives.targets import same_label
-from antiphon.recipes.x_clip.rows import Row
+from antiphon.recipes.x_clip.rows import Row, holds_vectors
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.training.views import views_of
 from antiphon.types import Padded, Views
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is grown: the towers of pictures and texts, prompts where a checkpoint has them, and what reads videos."""
+
+    tower: VideoTower
+    text: Branch
+    stem: Encoder
+    temperature: float
+    prompts: Prompts | None
+    measures: Measures
+
+
+def pretrained(
+    name: str, frames: int, data: Mapping[str, Dataset], rows: Mapping[str, Sequence[Row]], column: str
+) -> Start:
+    """A checkpoint's towers, which read videos as they are; each is put into its row, as `video`.
+
+    Args:
+        name: of a CLIP or X-CLIP, by hub id or folder.
+        frames: of a video.
+        data: by split.
+        rows: of the same splits.
+        column: of videos.
+
+    Raises:
+        UserError: the column holds vectors of frames.
+    """
+    if holds_vectors(data["train"], column):
+        raise UserError(f"pretrained={name} reads pixels, {column!r} holds vectors of frames: leave it out")
+    model = video_model(name, frames=frames)
+    for split, part in data.items():
+        for row, item in zip(rows[split], part[column], strict=True):
+            row["video"] = item
+    model.text.requires_grad_(False)
+    return Start(model.tower, model.text, model.tower.stem, model.temperature, model.prompts, {})
 
 
 class Stills(ContrastiveLearner):
