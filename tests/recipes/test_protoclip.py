@@ -196,7 +196,7 @@ def test_too_few_steps_for_an_episode_are_refused(tmp_path):
         ({"data__columns": ("image", "speech"), "teacher": "x"}, "teacher=x reads a text column"),
         ({"prototypes": "own", "teacher": "x"}, "and prototypes=own"),
         ({"data__columns": ("image",)}, "pairs two columns named by their signals"),
-        ({"masked": True, "classes": None}, "masked=true takes the classes' words out of a text column: classes=None"),
+        ({"masked": True, "classes": None}, "masked=true takes the words of classes=None out of texts"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changes, said, tmp_path):
@@ -220,7 +220,7 @@ def test_a_pretrained_clip_is_trained_whole(tmp_path):
 def test_the_picture_shows_words_and_thumbnails():
     file = io.BytesIO()
     Image.new("RGB", (60, 30), "red").save(file, "PNG")
-    drawn = str(prototypes([([file.getvalue(), b"no picture"], ["A <b> cat, animal", "cat"])]))
+    drawn = str(prototypes([([file.getvalue(), b"no picture", None], ["A <b> cat, animal", "cat", None])]))
     assert drawn.count("data:image/jpeg;base64,") == 1
     assert "cat, a, &lt;b&gt;, animal" in drawn
     assert re.search(r"<b>", drawn) is None

@@ -19,10 +19,11 @@ from antiphon.encoders.features import FeatureCache, View, encode_once
 from antiphon.encoders.heads import principal_components
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.towers import Towers, encode_columns
+from antiphon.errors import UserError
 from antiphon.runs import Run
 
 
-def masked(data: Mapping[str, Dataset], classes: str) -> dict[str, Dataset]:
+def masked(data: Mapping[str, Dataset], classes: str | None) -> dict[str, Dataset]:
     """Captions without the words of the classes' names, in one form or the other (animal, animals).
 
     A caption of which nothing is left becomes None. Words of three letters or fewer stay.
@@ -30,7 +31,15 @@ def masked(data: Mapping[str, Dataset], classes: str) -> dict[str, Dataset]:
     Args:
         data: rows by split, with `text`.
         classes: the column of class names; their words are joined by underscores or spaces.
+
+    Raises:
+        UserError: no such column, or no texts.
     """
+    there = data["train"].column_names
+    if classes is None or not {classes, "text"} <= set(there):
+        raise UserError(
+            f"masked=true takes the words of classes={classes} out of texts: the rows have {', '.join(there)}"
+        )
     names = {name for part in data.values() for name in part[classes] if name is not None}
     words = {_stem(word) for name in names for word in re.findall(r"\w+", name.replace("_", " ")) if len(word) > 3}
     return {
