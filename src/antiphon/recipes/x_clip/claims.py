@@ -70,14 +70,6 @@ CLAIMS = [
         _MEAN, _ONE, "top-1", "chance",
     ),
     _claim(
-        "Exploratory, likewise: blocks over time beat messages alone at recognising seen classes.",
-        _PLAIN, _MESSAGES, "top-1", "chance",
-    ),
-    _claim(
-        "Exploratory, likewise: texts that see the video beat plain ones at recognising seen classes.",
-        _WHOLE, _PLAIN, "top-1", "chance",
-    ),
-    _claim(
         "Exploratory, likewise: blocks over time need the frames in their order; shuffling those of the test videos "
         "costs them accuracy, and the mean of frames none.",
         _PLAIN, _MEAN, "lost by shuffling", "lost by shuffling/chance",
