@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from antiphon.decode import BadInput, decode_video
+from antiphon.decode import BadInput, decode_vectors, decode_video
 from antiphon.decode.videos import middles, shown
 
 
@@ -162,3 +162,27 @@ def test_without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_frames_are_no_question() -> None:
     with pytest.raises(ValueError, match="frames=0"):
         decode_video(frames(), 0)
+
+
+def test_vectors_of_frames_at_even_times():
+    """The middles of equal segments, whichever way the numbers are held; a short video repeats its frames."""
+    held = torch.arange(20.0).reshape(10, 2)
+    for source in (held, held.numpy(), held.tolist(), list(held), held.half()):
+        assert torch.equal(decode_vectors(source, 5), held[[1, 3, 5, 7, 9]])
+        assert torch.equal(decode_vectors(source), held)
+    assert torch.equal(decode_vectors(held[:2], 4), held[[0, 0, 1, 1]])
+    # the same frames as of a video that is held as pixels
+    assert level(decode_video(frames(), 4)) == (decode_vectors(held, 4)[:, 0] / 2).int().tolist()
+
+
+@pytest.mark.parametrize(("source", "said"), [
+    ([[1.0, 2.0], [3.0]], "not vectors of frames .*: wanted T lines of D numbers"),
+    ([1.0, 2.0], r"of shape \(2,\): wanted \(T, D\)"),
+    ([], r"of shape \(0,\)"),
+    ([["a"]], "not vectors of frames"),
+    ([[1.0, float("inf")]], "not all finite"),
+])  # fmt: skip
+def test_what_are_no_vectors_of_frames(source, said):
+    with pytest.raises(BadInput, match=said) as raised:
+        decode_vectors(source, 2)
+    assert "\n" not in str(raised.value)

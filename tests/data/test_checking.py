@@ -1,7 +1,7 @@
 """Checking: every item is counted, every unusable one is listed with its reason, and nothing else is."""
 
 import pytest
-from datasets import Dataset, Image
+from datasets import Dataset, Features, Image, List, Value
 
 from antiphon.data.checking import decodable
 from antiphon.data.sources import made
@@ -68,3 +68,12 @@ def test_progress_counts_rows(rows):
     steps = []
     decodable(_table(rows), progress=steps.append)
     assert sum(steps) == 4
+
+
+def test_vectors_of_frames_are_looked_at():
+    held = {"id": ["a", "b", "c"], "video": [[[1.0, 2.0]], [[1.0], [2.0, 3.0]], None], "text": ["x", "y", "z"]}
+    kinds = Features({"id": Value("string"), "video": List(List(Value("float32"))), "text": Value("string")})
+    counts, bad = decodable(Dataset.from_dict(held, features=kinds))
+    assert counts == {"video": 2, "text": 3}
+    assert [(fault["column"], fault["row"]) for fault in bad] == [("video", "b")]
+    assert "wanted T lines of D numbers" in bad[0]["reason"]

@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from datasets import Dataset
 from PIL import Image
 from torch.nn.functional import cross_entropy, normalize
 from transformers import CLIPImageProcessorPil
@@ -19,6 +20,7 @@ from antiphon.evaluation.clustering import kmeans
 from antiphon.recipes import protoclip
 from antiphon.recipes.protoclip.episodes import Episodes, Groups
 from antiphon.recipes.protoclip.pictures import changed, nearest, prototypes
+from antiphon.recipes.protoclip.rows import masked, without
 from antiphon.runs import Run
 from tests.encoders.test_text import clip, tokenizer
 from tests.encoders.tiny import save
@@ -194,6 +196,7 @@ def test_too_few_steps_for_an_episode_are_refused(tmp_path):
         ({"data__columns": ("image", "speech"), "teacher": "x"}, "teacher=x reads a text column"),
         ({"prototypes": "own", "teacher": "x"}, "and prototypes=own"),
         ({"data__columns": ("image",)}, "pairs two columns named by their signals"),
+        ({"masked": True, "classes": None}, "masked=true takes the words of classes=None out of texts"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changes, said, tmp_path):
@@ -217,7 +220,7 @@ def test_a_pretrained_clip_is_trained_whole(tmp_path):
 def test_the_picture_shows_words_and_thumbnails():
     file = io.BytesIO()
     Image.new("RGB", (60, 30), "red").save(file, "PNG")
-    drawn = str(prototypes([([file.getvalue(), b"no picture"], ["A <b> cat, animal", "cat"])]))
+    drawn = str(prototypes([([file.getvalue(), b"no picture", None], ["A <b> cat, animal", "cat", None])]))
     assert drawn.count("data:image/jpeg;base64,") == 1
     assert "cat, a, &lt;b&gt;, animal" in drawn
     assert re.search(r"<b>", drawn) is None
@@ -235,3 +238,29 @@ def test_members_stand_by_their_nearness():
     there = torch.tensor([True, True, True, True, False])
     found = nearest(torch.tensor([1, 1, 1, 0, 1]), torch.eye(2).flip(0), vectors, there, most=2)
     assert found == [[0, 2, 1, 4], [3]]
+
+
+def test_the_classes_words_are_taken_out():
+    stems = {"animal", "sign"}
+    for text, wanted in (
+        ("A lion, animal, big Animals", "A lion, big"),
+        ("signs, sign", None),
+        ("design, signal", "design, signal"),  # words that only hold one
+        ("sign-post of iron", "of iron"),
+        (None, None),
+    ):
+        assert without(stems, text) == wanted
+    rows = {"text": ["a tool, animal", "food and drink"], "top": ["animals", "signs_and_foods"], "label": [0, 1]}
+    found = masked({"train": Dataset.from_dict(rows), "dev": Dataset.from_dict(rows | {"top": ["tools", "x"]})}, "top")
+    assert list(found["train"]["text"]) == ["a", "and drink"]  # of all splits' classes; "and" is too short a word
+    assert list(found["train"]["label"]) == [0, 1]
+
+
+def test_masked_rows_are_trained_and_drawn(tmp_path):
+    """Captions that have nothing left are no captions: the run goes on without them."""
+    cfg = protoclip.tiny().but(masked=True)
+    run = Run.of("protoclip", cfg, root=tmp_path)
+    measures = protoclip.run(cfg, run)
+    assert 0 <= measures["test/zero_shot"] <= 1
+    shapes = {"circle", "square", "triangle"}
+    assert not shapes & set(re.findall(r"[a-z]+", run.pictures()["prototypes"].lower()))

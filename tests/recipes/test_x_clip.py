@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import math
 
+import datasets
 import pytest
 import torch
+from datasets import Dataset, List, Value
 from torch.nn.functional import normalize
 
 from antiphon.data.collate import Collate
@@ -17,7 +19,9 @@ from antiphon.encoders.space import Space
 from antiphon.encoders.video import VideoTower
 from antiphon.errors import UserError
 from antiphon.recipes import x_clip
-from antiphon.recipes.x_clip.measures import film_picture, measured, ranks, shuffled
+from antiphon.recipes.x_clip import start
+from antiphon.recipes.x_clip.measures import measured, measured_twice, ranks, regression, shuffled
+from antiphon.recipes.x_clip.pictures import film_picture
 from antiphon.recipes.x_clip.rates import faster, plain
 from antiphon.recipes.x_clip.rows import Classes, few, held_out
 from antiphon.runs import Run
@@ -227,3 +231,103 @@ def test_rows_that_do_not_fit(tmp_path, changes, said):
     cfg = x_clip.tiny().but(**changes)
     with pytest.raises(UserError, match=said):
         x_clip.run(cfg, Run.of("x_clip", cfg, root=tmp_path))
+
+
+NAMES = ("a red dot", "a blue dot", "a red box", "a blue box", "a green fan")
+
+
+@pytest.fixture
+def vectors(tmp_path):
+    """Saved vectors of frames: class k is e_k in half of the frames; three rows cannot be used, one has none."""
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    for at in range(64):
+        number = at % len(NAMES)
+        video = 5 + 0.3 * torch.randn(5, 6, generator=generator)
+        video[::2, number] += 3
+        part = "novel" if number == 4 else "base"
+        rows.append({"id": f"{at:03}", "video": video.tolist(), "text": NAMES[number], "part": part})
+    rows[5]["video"] = [[float("nan")] * 6] * 5
+    rows[6]["video"] = [[0.0] * 4] * 5
+    rows[7]["video"] = []
+    rows[8]["video"] = None
+    made = {name: [row[name] for row in rows] for name in rows[0]}
+    Dataset.from_dict(made, features=datasets.Features({
+        "id": Value("string"), "video": List(List(Value("float32"))), "text": Value("string"), "part": Value("string"),
+    })).save_to_disk(tmp_path / "rows")  # fmt: skip
+    return x_clip.tiny().but(
+        data__source="hub", data__options={"path": str(tmp_path / "rows")}, data__split_by="id", captions="text",
+        reverse=None, novel="part", text__head__map="learned", train__lr=1e-3,
+        train__steps=80, start__steps=40,
+    )  # fmt: skip
+
+
+def test_from_vectors_of_frames(vectors, tmp_path):
+    """A frame is a cell: what cannot be used is noted, the novel class is not trained, and the space reads vectors."""
+    run = Run.of("x_clip", vectors, root=tmp_path / "runs")
+    measures = x_clip.run(vectors, run)
+    assert {row for _, row in run.quarantined()} == {"005", "006", "007"}
+    assert measures["test/chance"] == 0.25
+    assert measures["test/unseen/chance"] == 1.0
+    assert measures["test/top-1"] > 0.5
+    space = Space.load(run.folder / "space")
+    stem = space.branch("video").encoder.stem
+    assert (stem.width, stem.frames, space.branch("video").encoder.cells) == (6, 4, 1)
+    row = splits(vectors.data, 0)["test"][0]["video"]
+    assert torch.allclose(space.embed(video=[row]), space.embed(video=[torch.tensor(row)[[0, 1, 3, 4]]]), atol=1e-5)
+
+
+def test_the_start_sees_what_training_may_see(vectors, tmp_path, monkeypatch):
+    """Class names as captions: neither held-out classes nor further shots; other captions are seen of all rows."""
+    seen = []
+    monkeypatch.setattr(start, "fit", lambda learner, rows, *_, **__: seen.append([row["class"] for row in rows]))
+    x_clip.run(vectors.but(shots=3, classifier="regression"), Run.of("x_clip", vectors, root=tmp_path / "few"))
+    assert sorted(seen.pop()) == [0, 0, 0, 1, 1, 1, 3, 3, 3, 4, 4, 4]  # by the sorted names, 2 is the novel one
+    moving = x_clip.tiny().but(shots=1, classifier="regression")
+    x_clip.run(moving, Run.of("x_clip", moving, root=tmp_path / "moving"))
+    assert len(seen.pop()) == len(splits(moving.data, 0)["train"])
+
+
+def test_regression_on_the_mean_of_frames(vectors, tmp_path):
+    cfg = vectors.but(classifier="regression")
+    measures = x_clip.run(cfg, Run.of("x_clip", cfg, root=tmp_path / "runs"))
+    assert measures["test/top-1"] > 0.9  # the classes are linearly told apart
+    assert measures["test/chance"] == 0.25
+    generator = torch.Generator().manual_seed(0)
+    rows = [{"class": at % 3, "video": torch.randn(4, 2, generator=generator)} for at in range(60)]
+    for row in rows:
+        row["video"] = row["video"] - row["video"].mean(0)  # the mean of the frames says nothing
+    found = regression(rows[:30], {"dev": rows[30:45], "test": rows[45:]}, Classes(["a", "b", "c"], [0, 1], [2], {}))
+    assert found["test/top-1"] == 0.5  # and the third class is not asked about
+
+
+def test_one_frame_of_a_video(tmp_path):
+    """Another frame each time in training, the same one whenever a row is measured; nothing is lost by shuffling."""
+    cfg = x_clip.tiny().but(one_frame=True, cross=False, integrate=0, prompts=0, train__steps=1)
+    measures = x_clip.run(cfg, Run.of("x_clip", cfg, root=tmp_path))
+    assert measures["test/lost by shuffling"] == 0.0
+    look = start.one_frame(2)
+    frames = torch.arange(8.0)[:, None]
+    found = [look(frames, torch.Generator().manual_seed(seed))[:, 0].tolist() for seed in range(40)]
+    assert {tuple(one) for one in found} == {(0, 1), (2, 3), (4, 5), (6, 7)}
+
+
+def test_what_shuffling_costs():
+    classes = Classes(["a", "b"], [0, 1], [], {})
+    views = {"class": torch.tensor([0, 1]), "there": torch.ones(2, dtype=torch.bool), "scores": torch.eye(2)}
+    found = measured_twice(
+        lambda some, which: some["scores"][:, which], views, views | {"scores": torch.ones(2, 2)}, classes
+    )
+    assert (found["top-1"], found["shuffled/top-1"], found["lost by shuffling"]) == (1.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"novel": "id"}, "the column 'id' says .* of 'a blue box': wanted base or novel"),
+    ({"novel": "none"}, "and the column classes=text and novel=none"),
+    ({"pretrained": "some/clip", "classifier": "regression"}, "regression reads frozen vectors, pretrained=some/clip"),
+    ({"pretrained": "some/clip"}, "pretrained=some/clip reads pixels, 'video' holds vectors of frames"),
+])  # fmt: skip
+def test_vectors_that_do_not_fit(vectors, tmp_path, changes, said):
+    cfg = vectors.but(**changes)
+    with pytest.raises(UserError, match=said):
+        x_clip.run(cfg, Run.of("x_clip", cfg, root=tmp_path / "runs"))

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from datasets import Audio, Dataset, Image, Value, Video
+from datasets import Audio, Dataset, Image, List, Value, Video
 
 from antiphon.data.pairs import signal_of
-from antiphon.decode import BadInput, clean_text, decode_audio, decode_image, decode_video
+from antiphon.decode import BadInput, clean_text, decode_audio, decode_image, decode_vectors, decode_video
 
 Decode = Callable[[Any], Any]
 
@@ -19,8 +19,9 @@ def decodable(
 ) -> tuple[dict[str, int], list[dict[str, str]]]:
     """How many items each column holds, and those that cannot be used.
 
-    A column is decoded by its feature type: pictures, sounds, videos, and strings that are a text (`text`, `text_fr`);
-    other strings describe the row and are left alone, and so are absent items (None).
+    A column is decoded by its feature type: pictures, sounds, videos, vectors of their frames (`video`), and strings
+    that are a text (`text`, `text_fr`); other strings describe the row and are left alone, and so are absent items
+    (None).
 
     Args:
         rows: a data set, as a source gives it.
@@ -53,6 +54,8 @@ def _decoders(rows: Dataset) -> dict[str, Decode]:
             found[column] = decode_audio
         elif isinstance(feature, Video):
             found[column] = partial(decode_video, frames=1)
+        elif isinstance(feature, List) and signal_of(column) == "video":
+            found[column] = decode_vectors
         elif isinstance(feature, Value) and feature.dtype in ("string", "large_string") and signal_of(column) == "text":
             found[column] = clean_text
     return found

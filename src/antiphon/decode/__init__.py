@@ -10,7 +10,7 @@ from antiphon.decode.pictures import MAX_PIXELS, SVG_SIDE, decode_image
 from antiphon.decode.sound import MAX_SECONDS, RATES, decode_audio, probe_seconds
 from antiphon.decode.source import BadInput
 from antiphon.decode.text import MAX_CHARACTERS, clean_text, split_words
-from antiphon.decode.videos import decode_video
+from antiphon.decode.videos import decode_vectors, decode_video
 
 __all__ = [
     "MAX_CHARACTERS",
@@ -22,6 +22,7 @@ __all__ = [
     "clean_text",
     "decode_audio",
     "decode_image",
+    "decode_vectors",
     "decode_video",
     "probe_seconds",
     "split_words",

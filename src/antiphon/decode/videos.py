@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageSequence
 from torch import Tensor
 
@@ -48,8 +48,7 @@ def decode_video(source: Any, frames: int, *, max_seconds: float | None = None) 
     name, limit = name_of(source), MAX_SECONDS if max_seconds is None else max_seconds
     if isinstance(source, Tensor | np.ndarray):
         held = _held(source)
-        times = [(2 * at + 1) * len(held) // (2 * frames) for at in range(frames)]
-        return held[times].clone()
+        return held[_even(len(held), frames)].clone()
     content = content_of(source)
     if _is_picture(content):
         chosen = _by_pillow(content, name, frames, limit)
@@ -59,6 +58,29 @@ def decode_video(source: Any, frames: int, *, max_seconds: float | None = None) 
     if len(sizes) > 1:
         raise BadInput(f"{name}: frames of {len(sizes)} sizes: wanted one throughout")
     return torch.from_numpy(np.stack(chosen))
+
+
+def decode_vectors(source: Any, frames: int | None = None) -> Float[Tensor, "t d"]:
+    """Vectors of a video's frames that were computed elsewhere, as float32.
+
+    Args:
+        source: `(T, D)` numbers, one line a frame, all shown equally long: a tensor, an array or lists.
+        frames: so many, at the middles of as many equal segments; None takes all.
+
+    Raises:
+        BadInput: not such numbers, none, or one that is not finite.
+    """
+    try:
+        held = source if isinstance(source, Tensor) else torch.from_numpy(np.asarray(source, dtype=np.float32))
+    except (ValueError, TypeError) as error:
+        raise BadInput(
+            f"not vectors of frames ({' '.join(str(error).split())[:80]}): wanted T lines of D numbers"
+        ) from None
+    if held.dim() != 2 or held.numel() == 0:
+        raise BadInput(f"vectors of frames of shape {tuple(held.shape)}: wanted (T, D)")
+    if not held.isfinite().all():
+        raise BadInput("vectors of frames that are not all finite")
+    return (held if frames is None else held[_even(len(held), frames)]).float()
 
 
 def middles(seconds: float, frames: int) -> list[float]:
@@ -80,6 +102,11 @@ def shown(timed: Iterator[Timed], times: list[float]) -> list[Any]:
             return chosen
         last = frame
     return chosen + [last] * (len(times) - len(chosen)) if last is not None else []
+
+
+def _even(count: int, frames: int) -> list[int]:
+    """The frames at the middles of so many equal segments of `count`."""
+    return [(2 * at + 1) * count // (2 * frames) for at in range(frames)]
 
 
 def _held(source: Any) -> Tensor:

@@ -20,6 +20,7 @@ from antiphon.encoders.audio import WindowedAudio
 from antiphon.encoders.blocks import SIZES
 from antiphon.encoders.causal import CausalText, CausalTop
 from antiphon.encoders.features import Features
+from antiphon.encoders.framevectors import FrameVectors
 from antiphon.encoders.grams import GramBag
 from antiphon.encoders.heads import unit
 from antiphon.encoders.image import EfficientNetLite, ScratchImage, TransformersImage
@@ -40,7 +41,7 @@ KINDS: dict[str, type[Encoder]] = {
         TransformersText, ByteText, SpelledText, WhisperSpeech, WaveSpeech, MelSpeech, WindowedAudio,
         EfficientNetLite, TransformersImage, ScratchImage, Features, MelChunks, Recurrent,
         WordCnn, GramBag, Parts, Ordered, Frames, Patches, VideoTower, CausalText, CausalTop,
-        PromptedText, PromptedImage,
+        PromptedText, PromptedImage, FrameVectors,
     )
 }  # fmt: skip
 

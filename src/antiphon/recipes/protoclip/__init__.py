@@ -34,21 +34,21 @@ from torch.nn.functional import normalize
 
 from antiphon.config import Config as Settings
 from antiphon.data.collate import EPOCH, Collate
-from antiphon.data.pairs import Pairs, signal_of, splits
+from antiphon.data.pairs import Pairs, splits
 from antiphon.encoders import Encoder
-from antiphon.encoders.features import Features
-from antiphon.encoders.heads import Head, HeadConfig
-from antiphon.encoders.pretrained import clip_space
+from antiphon.encoders.heads import HeadConfig
 from antiphon.encoders.space import Branch, Space, branches_of
 from antiphon.encoders.towers import Tower, Towers, prepare_heads
 from antiphon.errors import UserError
-from antiphon.evaluation.claims import Arm, Claim, Paper
+from antiphon.evaluation.claims import Paper
 from antiphon.objectives.contrast import Scale, symmetric_contrast
 from antiphon.objectives.targets import same_label
 from antiphon.recipes.protoclip import measures
+from antiphon.recipes.protoclip.claims import CLAIMS as CLAIMS
 from antiphon.recipes.protoclip.episodes import Episodes, Groups
-from antiphon.recipes.protoclip.pictures import changed, nearest, prototypes
-from antiphon.recipes.protoclip.rows import taught_by, training_rows
+from antiphon.recipes.protoclip.pictures import changed, keep_prototypes
+from antiphon.recipes.protoclip.rows import masked, taught_by, training_rows
+from antiphon.recipes.protoclip.start import checkpoint, opened, two_signals
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Every, Moment, Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
@@ -94,6 +94,8 @@ class Config(Settings):
     temperature: PositiveFloat = 0.07
     classes: str | None = "top"
     """A column of classes for the linear probe, the clusters' agreement and zero-shot names; None: none of these."""
+    masked: bool = False
+    """Words of the classes' names are taken out of all captions: many of the drawings' keywords name their folder."""
     least: PositiveInt = 20
     """Training rows that a class has at least; others are left out of these measures."""
     train: Train = Train()
@@ -215,7 +217,13 @@ def run(cfg: Config, run: Run) -> Measures:
     started = time.perf_counter()
     run.seed_all()
     data = splits(cfg.data, run.seed)
-    branches, towers, temperature = _opened(cfg)
+    if cfg.masked:
+        data = masked(data, cfg.classes)
+    signals = two_signals(cfg.data.columns, teacher=cfg.teacher, prototypes=cfg.prototypes)
+    if cfg.pretrained is None:
+        branches, towers, temperature = *opened(cfg.towers, signals, cfg.locked, cfg.width), cfg.temperature
+    else:
+        branches, towers, temperature = checkpoint(cfg.pretrained, signals, cfg.locked)
     rows, looks = training_rows(
         data, towers, cfg.towers, run, locked=cfg.locked, changed=changed if cfg.augment else None
     )
@@ -232,13 +240,16 @@ def run(cfg: Config, run: Run) -> Measures:
     space.save(run.folder / "space")
     result: Measures = {"seconds/total": time.perf_counter() - started}
     plain = Collate(inputs, keep=("label",))
-    views = {split: views_of(learner, rows[split], plain) for split in ("train", "dev", "test")}
+    seen = {split: views_of(learner, rows[split], plain) for split in ("train", "dev", "test")}
     for split in ("dev", "test"):
-        result |= {f"{split}/{name}": value for name, value in measures.pairs(views[split], *learner.names).items()}
+        result |= {f"{split}/{name}": value for name, value in measures.pairs(seen[split], *learner.names).items()}
     if cfg.classes:
-        kinds = {split: list(data[split][cfg.classes]) for split in views}
-        result |= measures.classes(views, kinds, learner.names[0], space, least=cfg.least)
-    _draw(run, learner, episodes, taught, data["train"])
+        kinds = {split: list(data[split][cfg.classes]) for split in seen}
+        result |= measures.classes(seen, kinds, learner.names[0], space, least=cfg.least)
+    if set(learner.names) == {"image", "text"}:
+        _regroup(learner, episodes, 0, taught)
+        views = views_of(learner, episodes.of(0), episodes.collate)
+        keep_prototypes(run, cast(Groups, learner.groups["text"]), views, data["train"].select(episodes.drawn(0)))
     return run.finish(result)
 
 
@@ -271,46 +282,6 @@ def _train(cfg: Config, run: Run, learner: ProtoClip, episodes: Episodes, taught
 def _regroup(learner: ProtoClip, episodes: Episodes, number: int, taught: Tensor | None) -> None:
     drawn = None if taught is None else taught[episodes.drawn(number)]
     learner.regroup(episodes.of(number), episodes.collate, drawn)
-
-
-def _opened(cfg: Config) -> tuple[dict[str, Branch], dict[str, Encoder], float]:
-    """Branches as they are trained, the encoders that the saved space has, and the temperature at the start."""
-    signals = [signal_of(column) for column in cfg.data.columns]
-    if signals != list(cfg.data.columns) or len(set(signals)) != 2:
-        raise UserError(f"protoclip pairs two columns named by their signals, data.columns holds {cfg.data.columns}")
-    if cfg.teacher and ("text" not in signals or cfg.prototypes == "own"):
-        raise UserError(
-            f"teacher={cfg.teacher} reads a text column and wants prototypes=translated or none: data.columns holds "
-            f"{', '.join(signals)}, and prototypes={cfg.prototypes}"
-        )
-    if cfg.pretrained is not None:
-        space, temperature = clip_space(cfg.pretrained)
-        if sorted(signals) != sorted(space.branches) or cfg.locked:
-            raise UserError(
-                f"{cfg.pretrained} reads {', '.join(sorted(space.branches))} and is trained whole: data.columns holds "
-                f"{', '.join(signals)}, and locked={list(cfg.locked)}"
-            )
-        branches = {name: space.branch(name) for name in signals}
-        return branches, {name: branch.encoder for name, branch in branches.items()}, temperature
-    towers = {name: cfg.towers.of(name).open(name) for name in signals}
-    inputs = {name: Features(one.width, signal=name) if name in cfg.locked else one for name, one in towers.items()}
-    heads = {name: Head(one.width, cfg.width, cfg.towers.of(name).head) for name, one in towers.items()}
-    return {name: Branch(inputs[name], heads[name]) for name in signals}, towers, cfg.temperature
-
-
-def _draw(run: Run, learner: ProtoClip, episodes: Episodes, taught: Tensor | None, rows: Any) -> None:
-    """A picture of the text side's clusters as prototypes of pictures: those nearest to each."""
-    if set(learner.names) == {"image", "text"}:
-        _regroup(learner, episodes, 0, taught)
-        views = views_of(learner, episodes.of(0), episodes.collate)
-        group = cast(Groups, learner.groups["text"])
-        places = nearest(group.labels, group.prototypes("image"), views["further_image"], views["has_image"], most=6)
-        drawn = [[rows[episodes.drawn(0)[place]] for place in members] for members in places]
-        shown = [([row["image"] for row in members[:6]], [row["text"] for row in members]) for members in drawn]
-        said = (
-            "What the image side is to guess: the means of its own vectors over the six largest clusters of captions."
-        )
-        run.picture("prototypes", prototypes(shown), said)
 
 
 def tiny() -> Config:
@@ -360,42 +331,3 @@ def paper() -> Config:
         classes=None,
         train=Train(steps=156_250, batch_size=512, lr=5e-4, weight_decay=0.5, clip_norm=10.0, warmup=0.1),
     )
-
-
-_BARE = {"augment": False, "towers__image__head__dropout": 0.0, "towers__text__head__dropout": 0.0}
-_PROTO, _CLIP = Arm(prototypes="translated"), Arm(prototypes="none")
-_BARE_PROTO, _BARE_CLIP = Arm(_PROTO | _BARE), Arm(_CLIP | _BARE)
-
-
-def _claim(text: str, better: Arm, worse: Arm, metric: str = "probe", floor: str = "probe majority") -> Claim:
-    return Claim(text, better=better, worse=worse, metric=f"test/{metric}", floor=f"test/{floor}")
-
-
-# CLIP has the same changed pictures, dropout, further heads (idle), last stage and steps. On dev (one seed, more steps)
-# prototypes gained without changed pictures and dropout and no more with dropout, so both are measured.
-CLAIMS = [
-    _claim("Prototypes beat CLIP of the same augmentation and steps at linear classification.", _PROTO, _CLIP),
-    _claim(
-        "Prototypes beat CLIP at zero-shot classification by the classes' names.",
-        _PROTO, _CLIP, "zero_shot", "zero_shot majority",
-    ),
-    _claim(
-        "Prototypes make clusters of pictures agree better with the classes than CLIP's do.",
-        _PROTO, _CLIP, "AMI", "AMI of shuffled rows",
-    ),
-    _claim(
-        "Prototypes beat CLIP at retrieval (the paper's do at batches of 64, not of 512).",
-        _PROTO, _CLIP, "mean recall", "chance mean recall",
-    ),
-    _claim("Back-translated prototypes beat the centroids themselves.", _PROTO, Arm(prototypes="own")),
-    _claim(
-        "Clusters of a frozen text model beside the own ones beat the own ones alone.",
-        Arm(prototypes="translated", teacher="all-MiniLM-L6-v2"), _PROTO,
-    ),
-    _claim("Without changed pictures and dropout prototypes beat CLIP.", _BARE_PROTO, _BARE_CLIP),
-    _claim(
-        "Without changed pictures and dropout prototypes make clusters agree better with the classes than CLIP's do.",
-        _BARE_PROTO, _BARE_CLIP, "AMI", "AMI of shuffled rows",
-    ),
-    _claim("CLIP with changed pictures and dropout beats prototypes without.", _CLIP, _BARE_PROTO),
-]  # fmt: skip

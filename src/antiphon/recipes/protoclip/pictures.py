@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from datasets import Dataset
 from jaxtyping import Bool, Float, Int
 from markupsafe import Markup
 from PIL import Image, ImageFilter, ImageOps
@@ -18,6 +19,9 @@ from torch.nn.functional import normalize
 from antiphon.data.augment import uniform
 from antiphon.data.augment.image import colour_jitter, crop, flip
 from antiphon.decode import BadInput, decode_image
+from antiphon.recipes.protoclip.episodes import Groups
+from antiphon.runs import Run
+from antiphon.types import Views
 
 SIDE = 44
 """Of a thumbnail, in pixels: thirty of them are some 50 KB."""
@@ -35,7 +39,25 @@ def changed(item: Any, generator: torch.Generator) -> Image.Image:
     return picture
 
 
-def prototypes(rows: Sequence[tuple[Sequence[Any], Sequence[str]]]) -> Markup:
+def keep_prototypes(run: Run, group: Groups, views: Views, rows: Dataset) -> None:
+    """A picture of the text side's clusters as prototypes of pictures: those nearest to each.
+
+    Args:
+        run: where it is kept.
+        group: the text side's clusters of an episode.
+        views: of its rows.
+        rows: the same, as the source gives them.
+    """
+    places = nearest(
+        group.labels, group.prototypes("image"), views["further_image"], views["has_image"], most=6
+    )  # fmt: skip
+    drawn = [[rows[place] for place in members] for members in places]
+    shown = [([row["image"] for row in members[:6]], [row["text"] for row in members]) for members in drawn]
+    said = "What the image side is to guess: the means of its own vectors over the six largest clusters of captions."
+    run.picture("prototypes", prototypes(shown), said)
+
+
+def prototypes(rows: Sequence[tuple[Sequence[Any], Sequence[str | None]]]) -> Markup:
     """A line for each prototype: its members' most frequent words, and thumbnails.
 
     Args:
@@ -44,7 +66,7 @@ def prototypes(rows: Sequence[tuple[Sequence[Any], Sequence[str]]]) -> Markup:
     lines = []
     for pictures, captions in rows:
         words = Counter(
-            word for caption in captions for word in dict.fromkeys(caption.lower().replace(",", " ").split())
+            word for caption in captions if caption for word in dict.fromkeys(caption.lower().replace(",", " ").split())
         )
         often = ", ".join(word for word, _ in words.most_common(5))
         row = '<tr><td>{}</td><td style="white-space:nowrap;min-width:18em">{}</td></tr>'
@@ -72,6 +94,8 @@ def nearest(
 
 
 def _thumbnail(item: Any) -> Markup:
+    if item is None:
+        return Markup("")
     try:
         picture = ImageOps.pad(decode_image(item, size=2 * SIDE), (SIDE, SIDE), color="white")
     except BadInput:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import torch
+from datasets import Dataset
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -17,7 +19,48 @@ from antiphon.encoders.features import FeatureCache, View, encode_once
 from antiphon.encoders.heads import principal_components
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.towers import Towers, encode_columns
+from antiphon.errors import UserError
 from antiphon.runs import Run
+
+
+def masked(data: Mapping[str, Dataset], classes: str | None) -> dict[str, Dataset]:
+    """Captions without the words of the classes' names, in one form or the other (animal, animals).
+
+    A caption of which nothing is left becomes None. Words of three letters or fewer stay.
+
+    Args:
+        data: rows by split, with `text`.
+        classes: the column of class names; their words are joined by underscores or spaces.
+
+    Raises:
+        UserError: no such column, or no texts.
+    """
+    there = data["train"].column_names
+    if classes is None or not {classes, "text"} <= set(there):
+        raise UserError(
+            f"masked=true takes the words of classes={classes} out of texts: the rows have {', '.join(there)}"
+        )
+    names = {name for part in data.values() for name in part[classes] if name is not None}
+    words = {_stem(word) for name in names for word in re.findall(r"\w+", name.replace("_", " ")) if len(word) > 3}
+    return {
+        split: part.remove_columns("text").add_column("text", [without(words, text) for text in part["text"]])
+        for split, part in data.items()
+    }
+
+
+def without(stems: Set[str], caption: str | None) -> str | None:
+    """A caption, its parts told by commas, without the words of these stems."""
+    if caption is None:
+        return None
+    parts = [
+        " ".join(word for word in part.split() if not {_stem(one) for one in re.findall(r"\w+", word)} & stems)
+        for part in caption.split(",")
+    ]
+    return ", ".join(part for part in parts if part) or None
+
+
+def _stem(word: str) -> str:
+    return word.lower().rstrip("s")
 
 
 def training_rows(

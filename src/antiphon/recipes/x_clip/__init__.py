@@ -10,12 +10,16 @@ Frame t has tokens z_t (class token and patches), class k the vector c_k of its 
 
 It is no contrast among the rows of a batch: the class texts are the classifier. The text tower is frozen, new parts
 have ten times the rate. Three protocols: all training videos, or `shots` of each class; and classes that are held out
-(`held_out`), whose words others have, recognised among each other from their texts alone.
+(`held_out`, or those that the rows call `novel`), recognised among each other from their texts alone.
 
 The order of the mean over frames and W_p, and the norms, are those of the official code (the paper writes neither).
 
 differs: without a checkpoint the start is trained here: blocks over the cells of a frozen EfficientNet-Lite0, on single
     frames and captions, against frozen MiniLM vectors (their principal components).
+differs: where rows have vectors of frames in the place of videos (`ucf101`: VGG16), a frame is one cell: messages pass
+    between frames as ever, but inside a frame only the class token, the cell and the message meet; prompts look at one
+    vector, the mean of the cells over time; and no model of pictures and texts read these frames before, so that the
+    start learns them from the names of the classes, on the videos and classes that training may see.
 differs: no mixup, cutmix, crops or colour changes; and never a flip, which would turn left into right.
 differs: one rate's schedule for all; ten times the rate is had by a factor before the new weights.
 """
@@ -23,8 +27,7 @@ differs: one rate's schedule for all; ten times the rate is had by a factor befo
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -35,24 +38,23 @@ from torch.nn.functional import normalize
 from antiphon.config import Config as Settings
 from antiphon.data.cache import cache_folder
 from antiphon.data.collate import INDEX, Collate
-from antiphon.data.pairs import Pairs, expand, signal_of, splits
-from antiphon.decode import decode_video
+from antiphon.data.pairs import Pairs, splits
 from antiphon.encoders import Encoder
 from antiphon.encoders.crossframe import Prompts
 from antiphon.encoders.features import FeatureCache, Features
 from antiphon.encoders.heads import Head, HeadConfig, identity_head
-from antiphon.encoders.pretrained import video_model
 from antiphon.encoders.space import Branch, Space
 from antiphon.encoders.towers import Tower, encode_columns
 from antiphon.encoders.video import Frames, VideoTower
 from antiphon.errors import UserError
-from antiphon.evaluation.answers import answers
-from antiphon.evaluation.claims import Arm, Claim, Paper
+from antiphon.evaluation.claims import Paper
 from antiphon.objectives.contrast import Scale, contrast
-from antiphon.recipes.x_clip.measures import film_picture, measured, shuffled
+from antiphon.recipes.x_clip.claims import CLAIMS as CLAIMS
+from antiphon.recipes.x_clip.measures import measured_twice, regression, shuffled
+from antiphon.recipes.x_clip.pictures import keep_films, reversible
 from antiphon.recipes.x_clip.rates import faster, plain
-from antiphon.recipes.x_clip.rows import Classes, Row, class_rows, few
-from antiphon.recipes.x_clip.start import Stills, one_frame, read, vectors_of
+from antiphon.recipes.x_clip.rows import Classes, Row, class_rows, few, holds_vectors, read_vectors, video_column
+from antiphon.recipes.x_clip.start import Captions, Start, Stills, learn_stills, one_frame, pretrained, read, vectors_of
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
@@ -77,10 +79,12 @@ class Config(Settings):
     reverse: str | None = "reverse"
     """The column of the class that the film would be backwards; it may be None in a row, or not be there."""
     captions: str = "name"
-    """The column of what single frames show, for the start."""
+    """The column of what single frames show, for the start; that of the classes where there is no other: the start then
+    sees the videos that training sees, and no others."""
     pretrained: str | None = None
     """A CLIP or X-CLIP checkpoint, by hub id or folder, trained whole; None trains a start over a frozen encoder."""
     image: Tower = Tower(encoder="efficientnet-lite0")
+    """Frozen, of a frame; it has nothing to do where the column of videos holds vectors of frames."""
     text: Tower = Tower(encoder="all-MiniLM-L6-v2", head=HeadConfig(norm="none", map="pca"))
     """Frozen, head and all: principal components of the captions and class names; where these are fewer than `width`,
     `text.head.map=learned` is a random map that stays as it is."""
@@ -103,9 +107,15 @@ class Config(Settings):
     smoothing: Share = 0.1
     temperature: PositiveFloat = 0.02
     held_out: Share = 0.2
-    """Share of the classes that no training video shows."""
+    """Share of the classes that no training video shows, of those whose every word others have."""
+    novel: str | None = None
+    """A column that says of each row whether its class is `base` or `novel`: the latter are held out, and no others."""
     shots: PositiveInt | None = None
     """Training videos of a class; None takes all."""
+    one_frame: bool = False
+    """One frame of each video is looked at, drawn by chance (in training anew each time)."""
+    classifier: Literal["texts", "regression"] = "texts"
+    """`regression` is no X-CLIP, but a reference: logistic regression on the mean of the frozen encoder's vectors."""
     start: Train = Train()
     """How the start is trained."""
     train: Train = Train()
@@ -152,6 +162,11 @@ class XClip(ContrastiveLearner):
         prompted_BKE = normalize(self.prompts(vectors_KE, views["memory"]), dim=2)
         return torch.einsum("be,bke->bk", video_BE, prompted_BKE)
 
+    def shares(self, batch: Batch) -> Float[Tensor, "b k"]:
+        """How much of each video every class has, seen or not; each line sums to one."""
+        scores: Tensor = self.scale(self.cosines(self.embed(batch), torch.arange(len(self.vectors))))
+        return scores.softmax(1)
+
     def losses(self, views: Views) -> dict[str, Tensor]:
         """Cross-entropy over the seen classes."""
         views = {name: view[views["there"]] for name, view in views.items()}
@@ -170,16 +185,20 @@ def run(cfg: Config, run: Run) -> Measures:
     started = time.perf_counter()
     run.seed_all()
     data = splits(cfg.data, run.seed)
-    columns = expand(cfg.data.columns, data["train"].column_names)
-    if [signal_of(column) for column in columns] != ["video"] or cfg.classes not in data["train"].column_names:
-        raise UserError(
-            f"x_clip wants one column of videos and the column classes={cfg.classes}: data.columns gives "
-            f"{', '.join(columns)}, the rows have {', '.join(data['train'].column_names)}"
-        )
-    classes = Classes.of(data, cfg.classes, cfg.reverse, cfg.held_out, run.seed)
+    column = video_column(data["train"], cfg.data.columns, {"classes": cfg.classes, "novel": cfg.novel})
+    classes = Classes.of(data, cfg.classes, cfg.reverse, cfg.held_out, run.seed, novel=cfg.novel)
     rows = {split: class_rows(part, cfg.classes, classes) for split, part in data.items()}
-    begin = _trained_start if cfg.pretrained is None else _pretrained_start
-    start = begin(cfg, run, data, rows, columns[0], classes)
+    seen = set(classes.seen)
+    shown = few([row for row in rows["train"] if row["class"] in seen], cfg.shots, run.seed)
+    if cfg.pretrained is not None and cfg.classifier == "regression":
+        raise UserError(f"classifier=regression reads frozen vectors, pretrained={cfg.pretrained} is trained whole")
+    if cfg.pretrained is None:
+        start = _trained_start(cfg, run, data, rows, shown, column, classes)
+    else:
+        start = pretrained(cfg.pretrained, cfg.frames, data, rows, column)
+    if cfg.classifier == "regression":
+        found = regression(shown, {split: rows[split] for split in ("dev", "test")}, classes)
+        return run.finish(found | {"seconds/total": time.perf_counter() - started})
     run.seed_all()  # the arms' new parts begin alike, whether their start was trained now or before
     tower = start.tower.grown(cross=cfg.cross, integrate=cfg.integrate)
     prompts = None
@@ -189,116 +208,70 @@ def run(cfg: Config, run: Run) -> Measures:
     vectors = vectors_of(start.text, classes.names)
     learner = XClip(cfg, tower, prompts, vectors, torch.tensor(classes.seen), start.temperature)
     faster([*tower.new_parts(), *([prompts] if prompts is not None else [])], cfg.faster)
-    seen = set(classes.seen)
-    trained = few([row for row in rows["train"] if row["class"] in seen], cfg.shots, run.seed)
-    collate = Collate({"video": tower.stem}, keep=("class",), seed=run.seed)
-    fit(learner, trained, cfg.train, run, collate=collate)
+    look = {"video": one_frame(tower.cells)} if cfg.one_frame else {}
+    collate = Collate({"video": tower.stem}, keep=("class",), augment=look, seed=run.seed)
+    fit(learner, shown, cfg.train, run, collate=collate)
     whole = tower.over(start.stem, plain(tower))
     Space({"video": Branch(whole, identity_head(whole.width)), "text": start.text}).eval().save(run.folder / "space")
     measures = start.measures | {"seconds/total": time.perf_counter() - started}
+    mixed = shuffled(collate, 1 if cfg.one_frame else tower.settings["frames"])
     for split in ("dev", "test"):
-        for name, batches in (("", collate), ("shuffled/", shuffled(collate, tower.settings["frames"]))):
-            found = measured(learner.cosines, views_of(learner, rows[split], batches), classes)
-            measures |= {f"{split}/{name}{key}": value for key, value in found.items()}
-    if cfg.data.source == "moving":  # pictures that may be shown
-        _keep_picture(cfg, run, learner, data["test"], rows["test"], collate, classes)
+        asked = [row | {INDEX: at} for at, row in enumerate(rows[split])]
+        views, others = (views_of(learner, asked, batches) for batches in (collate, mixed))
+        found = measured_twice(learner.cosines, views, others, classes)
+        measures |= {f"{split}/{key}": value for key, value in found.items()}
+    if cfg.data.source == "moving" and not cfg.one_frame:  # pictures that may be shown
+        chosen = reversible(rows["test"], classes, most=2)
+        items, batches = [data["test"][column][at] for at in chosen], [collate([rows["test"][at]]) for at in chosen]
+        keep_films(run, items, batches, cfg.frames, classes.names, learner.eval().shares)
     return run.finish(measures)
 
 
-@dataclass(frozen=True)
-class Start:
-    """What is grown: the towers of pictures and texts, prompts where a checkpoint has them, and what reads videos."""
-
-    tower: VideoTower
-    text: Branch
-    stem: Encoder
-    temperature: float
-    prompts: Prompts | None
-    measures: Measures
-
-
-def _pretrained_start(
-    cfg: Config, run: Run, data: dict[str, Any], rows: dict[str, list[Row]], column: str, classes: Classes
-) -> Start:
-    model = video_model(str(cfg.pretrained), frames=cfg.frames)
-    for split, part in data.items():
-        for row, item in zip(rows[split], part[column], strict=True):
-            row["video"] = item
-    model.text.requires_grad_(False)
-    return Start(model.tower, model.text, model.tower.stem, model.temperature, model.prompts, {})
-
-
 def _trained_start(
-    cfg: Config, run: Run, data: dict[str, Any], rows: dict[str, list[Row]], column: str, classes: Classes
-) -> Start:
-    stem = Frames(cfg.image.open("image"), frames=cfg.frames, pixels=cfg.pixels, project=cfg.project)
-    cache = FeatureCache(cache_folder() / "features")
-    encode_columns(rows, data, [column], stem, cache, refused=run.quarantine)
-    for row in [row for part in rows.values() for row in part]:
-        row["video"] = row.pop(column)
+    cfg: Config, run: Run, data: dict[str, Any], rows: dict[str, list[Row]], shown: list[Row], column: str,
+    classes: Classes,
+) -> Start:  # fmt: skip
+    stem = _read_videos(cfg, run, data, rows, shown, column)
     said = {split: list(part[cfg.captions]) for split, part in data.items()}
     reader = cfg.text.open("text")
     text = Branch(reader, Head(reader.width, cfg.width, cfg.text.head)).requires_grad_(False)
     if text.head.needs_rows:
         text.head.prepare(read(reader, sorted({*said["train"], *classes.names})))
-    shown = next((row["video"] for row in rows["train"] if row["video"] is not None), None)
-    if shown is None:
+    first = next((row["video"] for row in rows["train"] if row["video"] is not None), None)
+    if first is None:
         raise UserError(f"x_clip: none of the {len(rows['train'])} training videos could be read: see quarantine.jsonl")
     tower = VideoTower(
-        Features(stem.width, signal="video"), cells=len(shown) // cfg.frames, frames=cfg.frames, width=cfg.inner,
+        Features(stem.width, signal="video"), cells=len(first) // cfg.frames, frames=cfg.frames, width=cfg.inner,
         out=cfg.width, layers=cfg.layers, heads=cfg.heads, cross=False, integrate=0, activation="gelu",
     )  # fmt: skip
     stills = Stills(tower, cfg.temperature)
-    numbers = {one: at for at, one in enumerate(sorted({*said["train"], *said["dev"]}))}
-    vectors = vectors_of(text, list(numbers))[:, None]
-    of = {
-        split: [row | {"caption": vectors[numbers[one]], "caption_number": numbers[one]}
-                for row, one in zip(rows[split], said[split], strict=True)]
-        for split in ("train", "dev")
-    }  # fmt: skip
-    collate = Collate(
-        {"video": tower.stem, "caption": Features(cfg.width, signal="text")}, keep=("caption_number",),
-        augment={"video": one_frame(tower.cells)}, seed=run.seed,
-    )  # fmt: skip
-    fit(stills, of["train"], cfg.start, _start_run(cfg, run), collate=collate)
-    dev = [row | {INDEX: at} for at, row in enumerate(of["dev"])]
-    views = views_of(stills, dev, collate)
-    found = answers(views["still"], views["caption"], views["label"], views["label"])
-    measures = {f"start/dev/{name}": found[name] for name in ("R@10", "chance R@10")}
+    captions = Captions.of(text, {split: said[split] for split in ("train", "dev")})
+    allowed = {row["id"] for row in shown} if cfg.captions == cfg.classes else None
+    measures = learn_stills(stills, captions, rows, _start_run(cfg, run), cfg.start, allowed=allowed)
     return Start(tower, text, stem, stills.scale.temperature, None, measures)
+
+
+def _read_videos(
+    cfg: Config, run: Run, data: dict[str, Any], rows: dict[str, list[Row]], shown: list[Row], column: str
+) -> Encoder:
+    """Put each video's cells into its row, as `video`; gives the encoder that made them."""
+    if holds_vectors(data["train"], column):
+        return read_vectors(data, rows, shown, column, cfg.frames, run)
+    stem = Frames(cfg.image.open("image"), frames=cfg.frames, pixels=cfg.pixels, project=cfg.project)
+    cache = FeatureCache(cache_folder() / "features")
+    encode_columns(rows, data, [column], stem, cache, refused=run.quarantine)
+    for row in [row for part in rows.values() for row in part]:
+        row["video"] = row.pop(column)
+    return stem
 
 
 def _start_run(cfg: Config, run: Run) -> Run:
     """The start's own run, the same for all arms: only what it depends on is in its name."""
-    names = ("data", "classes", "captions", "image", "text", "frames", "pixels", "project", "inner", "layers", "heads",
-             "width", "temperature", "start")  # fmt: skip
+    names = ["data", "classes", "captions", "image", "text", "frames", "pixels", "project", "inner", "layers", "heads",
+             "width", "temperature", "start"]  # fmt: skip
+    names += ["held_out", "novel", "shots"] if cfg.captions == cfg.classes else []
     same = Config(**{name: getattr(cfg, name) for name in names})
     return Run.of("x_clip_start", same, seed=run.seed, root=run.folder.parent)
-
-
-@torch.inference_mode()
-def _keep_picture(
-    cfg: Config, run: Run, learner: XClip, data: Any, rows: list[Row], collate: Collate, classes: Classes
-) -> None:
-    """Two films of the test split and their reverses, and the four prompts that are most like each."""
-    films = []
-    there = [at for at, row in enumerate(rows) if row["video"] is not None and row["class"] in classes.reverse]
-    for at in there[:: max(1, len(there) // 2)][:2]:
-        frames = decode_video(data[at][cfg.data.columns[0]], cfg.frames)
-        batch = collate([rows[at]])
-        items: Padded = batch["video"]
-        back = items.values.reshape(1, cfg.frames, -1).flip(1).reshape(items.values.shape)
-        for film, values in ((frames, items.values), (frames.flip(0), back)):
-            learner.eval()
-            views = learner.embed({"video": Padded(values, items.lengths), "class": batch["class"]})
-            shares = learner.scale(learner.cosines(views, torch.arange(len(classes.names))))[0].softmax(0)
-            best = shares.topk(min(4, len(shares)))
-            films.append(
-                (film, [(classes.names[k], share) for share, k in zip(*map(Tensor.tolist, best), strict=True)])
-            )
-    if films:
-        caption = "Two films of the test split, each as it is and backwards, and the prompts that are most like them."
-        run.picture("films", film_picture(films), caption)
 
 
 def tiny() -> Config:
@@ -337,41 +310,3 @@ def paper() -> Config:
         held_out=0.0,
         train=Train(steps=28_000, batch_size=256, lr=8e-6, weight_decay=1e-3, warmup=1 / 6),
     )
-
-
-_WHOLE, _PLAIN = Arm(), Arm(prompts=0)
-_MESSAGES, _MEAN = Arm(prompts=0, integrate=0), Arm(prompts=0, integrate=0, cross=False)
-_FEW = {"shots": 4, "train__steps": 100}
-_REAL = {"data__source": "actions", "data__split_by": "recording", "captions": "text", "held_out": 0.0,
-         "text__head__map": "learned"}  # fmt: skip
-
-
-def _claim(text: str, better: Arm, worse: Arm, metric: str, floor: str) -> Claim:
-    return Claim(text, better=better, worse=worse, metric=f"test/{metric}", floor=f"test/{floor}")
-
-
-# Every arm on the same rows starts from the same start and takes as many steps.
-CLAIMS = [
-    _claim("X-CLIP beats the mean of frames at recognising seen classes in new videos.",
-           _WHOLE, _MEAN, "top-1", "chance"),
-    _claim(
-        "Blocks over time tell a motion from its reverse, messages between frames alone cannot.",
-        _PLAIN, _MESSAGES, "order", "order/chance",
-    ),
-    _claim(
-        "Messages between frames beat the mean of frames alone at recognising seen classes.",
-        _MESSAGES, _MEAN, "top-1", "chance",
-    ),
-    _claim(
-        "Texts that see the video beat plain ones at classes that were held out (zero-shot).",
-        _WHOLE, _PLAIN, "unseen/top-1", "unseen/chance",
-    ),
-    _claim(
-        "With four videos of a class X-CLIP beats the mean of frames (few-shot).",
-        Arm(**_FEW), Arm(_MEAN, **_FEW), "top-1", "chance",
-    ),
-    _claim(
-        "On real video X-CLIP beats the mean of frames at telling standing up from sitting down.",
-        Arm(**_REAL), Arm(_MEAN, **_REAL), "order/balanced", "order/chance",
-    ),
-]  # fmt: skip

@@ -1,19 +1,15 @@
-"""What X-CLIP is measured by: its classes, seen and held out, and the direction of time; and films, drawn."""
+"""What X-CLIP is measured by: its classes, seen and held out, and the direction of time."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from jaxtyping import Float, Int, UInt8
-from markupsafe import Markup
-from PIL import Image
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from antiphon.data.collate import Collate
-from antiphon.evaluation.report.figures import COLOURS
+from antiphon.evaluation.probe import linear_probe
 from antiphon.recipes.x_clip.rows import Classes, Row
 from antiphon.runs import Measures
 from antiphon.training.learner import Batch
@@ -67,6 +63,41 @@ def measured(cosines: Cosines, views: Views, classes: Classes) -> Measures:
     return measures
 
 
+def measured_twice(cosines: Cosines, views: Views, others: Views, classes: Classes) -> Measures:
+    """As `measured`; and the same of the videos with their frames shuffled, and what that costs.
+
+    Args:
+        cosines: as of `measured`.
+        views: of the videos as they are.
+        others: of the same, shuffled.
+        classes: all.
+    """
+    found, mixed = measured(cosines, views, classes), measured(cosines, others, classes)
+    lost = {"lost by shuffling": found["top-1"] - mixed["top-1"], "lost by shuffling/chance": 0.0}
+    return found | {f"shuffled/{name}": value for name, value in mixed.items()} | lost
+
+
+def regression(shown: Sequence[Row], asked: Mapping[str, Sequence[Row]], classes: Classes) -> Measures:
+    """`top-1` among seen classes by logistic regression on the mean of a video's vectors, with its chance level.
+
+    Args:
+        shown: what it learns from.
+        asked: dev and test; the penalty is chosen on dev.
+        classes: all.
+    """
+    places = {number: at for at, number in enumerate(classes.seen)}
+    vectors, labels = {}, {}
+    for split, rows in {"train": shown, **asked}.items():
+        there = [row for row in rows if row["class"] in places and row["video"] is not None]
+        vectors[split] = torch.stack([row["video"].float().mean(0) for row in there])
+        labels[split] = torch.tensor([places[row["class"]] for row in there])
+    train, dev, test = ((vectors[split], labels[split]) for split in ("train", "dev", "test"))
+    probe = linear_probe(train, dev, test)
+    assert probe.dev_accuracy is not None
+    found = {"dev/top-1": probe.dev_accuracy, "test/top-1": probe.accuracy}
+    return found | dict.fromkeys(("dev/chance", "test/chance"), 1 / len(places))
+
+
 def _among(scores_NK: Tensor, right_N: Tensor, classes: Tensor, k: int) -> float:
     """The share of the videos of these classes whose own one is among the best k of them; no videos give 0."""
     inside = torch.isin(right_N, classes)
@@ -95,31 +126,3 @@ def shuffled(collate: Collate, frames: int, *, seed: int = 0) -> Callable[[Seque
         return batch | {"video": Padded(mixed, items.lengths)}
 
     return call
-
-
-def film_picture(films: Sequence[tuple[UInt8[Tensor, "t h w 3"], Sequence[tuple[str, float]]]]) -> Markup:
-    """Films as strips of frames, and under each the share of each prompt.
-
-    Args:
-        films: frames, and prompts with shares that sum to one.
-    """
-    parts = []
-    for frames, shares in films:
-        strip = Image.fromarray(torch.cat(list(frames), dim=1).numpy())
-        strip.thumbnail((56 * len(frames), 56))
-        file = io.BytesIO()
-        strip.save(file, "WEBP", quality=70)
-        source = "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
-        bars = Markup("").join(
-            Markup(
-                '<div style="display:flex;gap:.5em;align-items:center"><span style="width:16em">{}</span>'
-                '<span style="background:{};height:.7em;width:{}em"></span><span>{}</span></div>'
-            ).format(text, COLOURS[0], round(12 * share, 2), f"{share:.2f}")
-            for text, share in shares
-        )
-        parts.append(
-            Markup('<div style="margin-bottom:1em"><img src="{}" alt="{} frames of a film"/>{}</div>').format(
-                source, len(frames), bars
-            )
-        )
-    return Markup("").join(parts)
