@@ -384,5 +384,12 @@ CLAIMS = [
           "test/order", "jaccard/test/order"),
     Claim("Contrastive writing puts them so more often than plain writing.", _STAGE_1, _PLAIN,
           "test/order", "jaccard/test/order"),
+    Claim("Without the shortcut of negation, all three stages put entailments above contradictions more often than "
+          "SimCSE: of SICK's pairs with as many of no, not, nobody, nothing and n't on both sides.", Arm(), _SIMCSE,
+          "test/order_balanced", "jaccard/test/order_balanced"),
+    Claim("All three stages beat unsupervised SimCSE at similarity, of such pairs alone.", Arm(), _SIMCSE,
+          "test/sts_balanced", "tfidf/test/sts_balanced"),
+    Claim("Contrastive writing puts entailments above contradictions more often than plain writing, of such pairs "
+          "alone.", _STAGE_1, _PLAIN, "test/order_balanced", "jaccard/test/order_balanced"),
 ]  # fmt: skip
 """Arms take the same number of steps; each seed draws its own four fifths of the sentences."""
