@@ -222,6 +222,8 @@ def run(cfg: Config, run: Run) -> Measures:
         )
     if cfg.classes is None and cfg.pairing in ("class", "label"):
         raise UserError(f"pairing={cfg.pairing} wants classes=COLUMN, the rows' classes as phrases")
+    wanted = sorted({"id", *columns, *([cfg.classes] if cfg.classes else [])})
+    data = {split: rows.select_columns(wanted)[:] for split, rows in data.items()}
     rows = training_rows(data["train"], columns, cfg.classes)
     encoder = cfg.text.open("text")
     common = most_common(rows, cfg.common)
