@@ -70,7 +70,7 @@ def similarity(embed: Embed, rows: Any) -> Measures:
 
     `order` is the chance that an entailment is nearer than a contradiction, which words in common get wrong in SICK.
     `sts_balanced` and `order_balanced` are the same of the pairs with as many words of negation on both sides, where
-    they can be had: in SICK a contradiction is mostly told by a "no" on one side, and a detector of it needs no meaning.
+    they can be had: in SICK a "no" on one side mostly tells a contradiction, and a detector of it needs no meaning.
 
     Args:
         embed: unit vectors of texts.

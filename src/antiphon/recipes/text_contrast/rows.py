@@ -39,7 +39,14 @@ def training_rows(data: Any, columns: Sequence[str], classes: str | None) -> lis
     numbers = {name: number for number, name in enumerate(sorted(set(names), key=str))}
     counts = Counter(names)
     return [
-        {"id": row, "text": text, "pair": pair, "name": name, "label": numbers[name], "share": counts[name] / len(names)}
+        {
+            "id": row,
+            "text": text,
+            "pair": pair,
+            "name": name,
+            "label": numbers[name],
+            "share": counts[name] / len(names),
+        }
         for row, text, pair, name in zip(data["id"], data[columns[0]], data[columns[-1]], names, strict=True)
     ]
 

@@ -60,6 +60,11 @@ def model_scores(name: str, data: Table, column: str, classes: str, seed: int) -
     return found
 
 
+def named(name: str, measures: Measures) -> Measures:
+    """Measures of a floor or a reference, by its name."""
+    return {f"{name}/{key}": value for key, value in measures.items()}
+
+
 def _accuracies(
     split: str, texts: Tensor, of_names: Tensor, names: list[str], classes: Sequence[str], seed: int
 ) -> Measures:
