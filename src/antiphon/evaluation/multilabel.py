@@ -20,10 +20,8 @@ def average_precision(scores_NL: Float[Tensor, "n l"], positives_NL: Bool[Tensor
         positives_NL: whether it has.
 
     Raises:
-        ValueError: shapes that differ, or a score that is not finite.
+        ValueError: a score that is not finite.
     """
-    if scores_NL.shape != positives_NL.shape:
-        raise ValueError(f"scores {tuple(scores_NL.shape)} and positives {tuple(positives_NL.shape)} differ in shape")
     if not scores_NL.isfinite().all():
         raise ValueError(f"{int((~scores_NL.isfinite()).sum())} of the scores are nan or inf")
     order_NL = scores_NL.argsort(dim=0, descending=True)

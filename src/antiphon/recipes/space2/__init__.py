@@ -140,7 +140,9 @@ class Config(Settings):
     reference: str | None = None
     """A published text encoder to measure beside, by name: an upper reference, not a floor."""
     tune: bool = False
-    """Fine-tune the encoder with all examples of each asked set, too."""
+    """Fine-tune the encoder with examples of each asked set, too."""
+    examples: tuple[PositiveInt | Literal["all"], ...] = ("all",)
+    """With how many of each intent, drawn by the run's seed; each number is a fine-tuning of its own."""
     tuning: Train = Train(steps=600, batch_size=128, lr=1e-3)
     """How."""
     agreement: NonNegativeFloat = 5.0
@@ -190,7 +192,10 @@ def run(cfg: Config, run: Run) -> Measures:
     if cfg.tune:
         branch = branches_of(learner.branches)["text"]
         measures |= means(
-            {name: tuned(cfg, cfg.tuning, cfg.agreement, run, name, branch, of) for name, of in found.asked.items()}
+            {
+                name: tuned(cfg, run, name, branch, of, train=cfg.tuning, agreement=cfg.agreement, examples=cfg.examples)
+                for name, of in found.asked.items()
+            }
         )
     with torch.inference_mode():
         projections = learner.eval().projected(encoder.collate(found.held["test"].texts))
