@@ -139,7 +139,8 @@ def test_a_card_stands_for_the_same_claim_alone(tmp_path):
     recipe, path = _recipe(tmp_path, []), tmp_path / "toy.json"
     write_cards(path, [measure(recipe, "toy", CLAIM, runs=tmp_path / "runs")])
     found = standing(recipe, CLAIM, path)
-    assert found is not None and found.claim == CLAIM.text and found.seeds == [0, 1, 2]
+    assert found is not None
+    assert (found.claim, found.seeds) == (CLAIM.text, [0, 1, 2])
     assert standing(recipe, replace(CLAIM, worse=Arm(good=True)), path) is None
     assert standing(recipe, replace(CLAIM, metric="recall"), path) is None
     assert standing(recipe, CLAIM, tmp_path / "none.json") is None
