@@ -193,7 +193,9 @@ def run(cfg: Config, run: Run) -> Measures:
         branch = branches_of(learner.branches)["text"]
         measures |= means(
             {
-                name: tuned(cfg, run, name, branch, of, train=cfg.tuning, agreement=cfg.agreement, examples=cfg.examples)
+                name: tuned(
+                    cfg, run, name, branch, of, train=cfg.tuning, agreement=cfg.agreement, examples=cfg.examples
+                )
                 for name, of in found.asked.items()
             }
         )

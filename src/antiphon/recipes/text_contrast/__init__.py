@@ -42,13 +42,14 @@ import time
 from antiphon.data.pairs import Pairs
 from antiphon.encoders.towers import Tower
 from antiphon.evaluation.claims import Paper
+from antiphon.evaluation.sts import scored_pairs
 from antiphon.recipes.text_contrast.claims import CLAIMS
-from antiphon.recipes.text_contrast.classes import classes
+from antiphon.recipes.text_contrast.classes import of_classes
 from antiphon.recipes.text_contrast.config import Config
-from antiphon.recipes.text_contrast.keys import keys
+from antiphon.recipes.text_contrast.keys import of_keys
 from antiphon.recipes.text_contrast.learner import TextContrast
-from antiphon.recipes.text_contrast.tail import tail
-from antiphon.recipes.text_contrast.views import views
+from antiphon.recipes.text_contrast.tail import of_labels
+from antiphon.recipes.text_contrast.views import of_views
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train
 
@@ -56,7 +57,7 @@ PAPER = Paper("2102.12982", "A Primer on Contrastive Pretraining in Language Pro
 
 __all__ = ["CLAIMS", "PAPER", "Config", "TextContrast", "laptop", "paper", "run", "tiny"]
 
-STUDIES = {"classes": classes, "tail": tail, "keys": keys, "views": views}
+STUDIES = {"classes": of_classes, "tail": of_labels, "keys": of_keys, "views": of_views}
 
 
 def run(cfg: Config, run: Run) -> Measures:
@@ -75,6 +76,9 @@ def tiny() -> Config:
         text=Tower(encoder="scratch-tiny-words"),
         labels=1,
         common=0,
+        rates=(0.2,),
+        dev=(scored_pairs("made", "dev"),),
+        asked=(scored_pairs("made", "test"),),
         width=32,
         train=Train(steps=40, batch_size=32, lr=1e-2, save_every=10, log_every=1),
     )

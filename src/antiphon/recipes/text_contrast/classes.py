@@ -12,7 +12,7 @@ from antiphon.recipes.text_contrast.scores import SHOTS, Table, model_scores, na
 from antiphon.runs import Measures, Run
 
 
-def classes(cfg: Config, run: Run) -> Measures:
+def of_classes(cfg: Config, run: Run) -> Measures:
     """Train on the training texts, save the space, and measure it on dev and test beside its floors."""
     data, column, rows = texts_of(cfg, run.seed)
     learner = opened(cfg, rows)

@@ -20,7 +20,7 @@ from antiphon.runs import Measures, Run
 ASKED = "zero_shot/accuracy"
 
 
-def keys(cfg: Config, run: Run) -> Measures:
+def of_keys(cfg: Config, run: Run) -> Measures:
     """Train for each of `counts`, save the space of the last, and measure all; and the gain."""
     if cfg.classes is None or len(set(cfg.counts)) < 2 or cfg.pairing in ("none", "tokens"):
         raise UserError(
@@ -30,8 +30,8 @@ def keys(cfg: Config, run: Run) -> Measures:
     data, column, rows = texts_of(cfg, run.seed)
     run.seed_all()
     space = opened(cfg, rows).space().eval()
-    measures = named("random", space_scores(space, data, column, cfg.classes, run.seed))
-    measures |= named("tfidf", word_scores(data, column, cfg.classes, run.seed))
+    measures = named("random", space_scores(space, data, column, cfg.classes, run.seed, shots=()))
+    measures |= named("tfidf", word_scores(data, column, cfg.classes, run.seed, shots=()))
     counts = sorted(set(cfg.counts))
     for count in counts:
         one = cfg.but(negatives="drawn", drawn=count)
@@ -39,7 +39,7 @@ def keys(cfg: Config, run: Run) -> Measures:
         learner = opened(one, rows)
         train(learner, rows, Run.of("text_contrast_keys", one, seed=run.seed, root=run.folder.parent))
         space = learner.space().eval()
-        measures |= named(f"keys_{count}", space_scores(space, data, column, cfg.classes, run.seed))
+        measures |= named(f"keys_{count}", space_scores(space, data, column, cfg.classes, run.seed, shots=()))
     space.save(run.folder / "space")
     for split in ("dev", "test"):
         most, least = (measures[f"keys_{count}/{split}/{ASKED}"] for count in (counts[-1], counts[0]))

@@ -23,7 +23,9 @@ Table = Mapping[str, Mapping[str, list[str]]]
 """Columns by split, as lists: a data set gives a column anew, row by row, each time it is asked."""
 
 
-def space_scores(space: Space, data: Table, column: str, classes: str | None, seed: int) -> Measures:
+def space_scores(
+    space: Space, data: Table, column: str, classes: str | None, seed: int, *, shots: Sequence[int] = SHOTS
+) -> Measures:
     """Accuracies of a space on dev and test, and how evenly the texts are spread in it."""
     found: Measures = {}
     for split in ("dev", "test"):
@@ -31,18 +33,18 @@ def space_scores(space: Space, data: Table, column: str, classes: str | None, se
         found[f"{split}/uniformity"] = uniformity(vectors)
         if classes is not None:
             names = sorted(set(data[split][classes]))
-            found |= _accuracies(split, vectors, space.embed(text=names), names, data[split][classes], seed)
+            found |= _accuracies(split, vectors, space.embed(text=names), names, data[split][classes], seed, shots)
     return found
 
 
-def word_scores(data: Table, column: str, classes: str, seed: int) -> Measures:
+def word_scores(data: Table, column: str, classes: str, seed: int, *, shots: Sequence[int] = SHOTS) -> Measures:
     """The floor: TF-IDF, its document frequencies those of the training texts and of the classes' names."""
     found: Measures = {}
     for split in ("dev", "test"):
         names = sorted(set(data[split][classes]))
         model = TfIdf([*data["train"][column], *names])
         texts, of_names = (torch.from_numpy(model(part).toarray()) for part in (data[split][column], names))
-        found |= _accuracies(split, texts, of_names, names, data[split][classes], seed)
+        found |= _accuracies(split, texts, of_names, names, data[split][classes], seed, shots)
     return found
 
 
@@ -56,7 +58,7 @@ def model_scores(name: str, data: Table, column: str, classes: str, seed: int) -
     found: Measures = {}
     for split in names:
         asked, of_names = (torch.stack([of[text] for text in part]) for part in (data[split][column], names[split]))
-        found |= _accuracies(split, asked, of_names, names[split], data[split][classes], seed)
+        found |= _accuracies(split, asked, of_names, names[split], data[split][classes], seed, SHOTS)
     return found
 
 
@@ -66,14 +68,20 @@ def named(name: str, measures: Measures) -> Measures:
 
 
 def _accuracies(
-    split: str, texts: Tensor, of_names: Tensor, names: list[str], classes: Sequence[str], seed: int
+    split: str,
+    texts: Tensor,
+    of_names: Tensor,
+    names: list[str],
+    classes: Sequence[str],
+    seed: int,
+    shots: Sequence[int],
 ) -> Measures:
     numbers = {name: number for number, name in enumerate(names)}
     labels = torch.tensor([numbers[name] for name in classes])
     asked = zero_shot(texts, torch.nn.functional.normalize(of_names, dim=1), labels).as_dict()
     fewest = int(torch.bincount(labels).min())
     return {f"{split}/zero_shot/{name}": asked[name] for name in ("accuracy", "chance", "majority")} | {
-        f"{split}/few_shot/{shots}": few_shot(texts, labels, shots=shots, seed=seed)
-        for shots in SHOTS
-        if shots < fewest and len(names) > 1
+        f"{split}/few_shot/{number}": few_shot(texts, labels, shots=number, seed=seed)
+        for number in shots
+        if number < fewest and len(names) > 1
     }

@@ -108,7 +108,7 @@ class Tail(Learner):
         return scaled
 
 
-def tail(cfg: Config, run: Run) -> Measures:
+def of_labels(cfg: Config, run: Run) -> Measures:
     """Train, save the space, and measure every bucket beside its floors."""
     if cfg.answers == "numbers" and cfg.loss != "binary":
         raise UserError(f"answers=numbers wants loss=binary, got loss={cfg.loss}")
@@ -150,6 +150,7 @@ def labelled(cfg: Config, seed: int) -> Labelled:
             f"study=tail wants one column of texts and one of labels, a line of comma-separated words: got "
             f"data.columns={', '.join(columns)}, classes={cfg.classes}; the rows have {', '.join(data.column_names)}"
         )
+    assert cfg.classes is not None
     table = data.select_columns(sorted({columns[0], cfg.classes}))
     kept = [at for at, text in enumerate(table[columns[0]][:]) if text and text.strip()]
     parts = {

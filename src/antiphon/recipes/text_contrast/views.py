@@ -45,7 +45,7 @@ _MARKED = re.compile(
 """Words that turn a meaning round when they are lost: of negation, and numbers."""
 
 
-def views(cfg: Config, run: Run) -> Measures:
+def of_views(cfg: Config, run: Run) -> Measures:
     """Measure all views at all rates, once for a seed; save the space of this run's own, and tell of it."""
     if cfg.view != "none" and cfg.rate not in cfg.rates:
         raise UserError(f"rate={cfg.rate:g} is none of rates={list(cfg.rates)}: add it there")
@@ -88,31 +88,40 @@ def _sweep(cfg: Config, run: Run) -> Measures:
     scored = scored_sets(cfg.dev, cfg.asked)
     texts = {split: _sentences(scored, split) for split in ("dev", "test")}
     rows = _rows(cfg, {text for several in texts.values() for text in several})
+    cells = {f"{view}_{rate:g}": (view, rate) for view in VIEWS if view != "none" for rate in cfg.rates}
+    cells["none"] = ("none", 0.0)
+    measures = word_floors(scored) | _harm(cfg, texts, cells, run.seed)
     run.seed_all()
-    measures = named("random", similarities(partial(_embed, opened(cfg, rows).space().eval()), scored))
-    measures |= word_floors(scored)
-    for name, view, rate in [("none", "none", 0.0)] + [
-        (f"{view}_{rate:g}", view, rate) for view in VIEWS if view != "none" for rate in cfg.rates
-    ]:
+    measures |= named("random", similarities(partial(_embed, opened(cfg, rows).space().eval()), scored))
+    for name, (view, rate) in cells.items():
         one = cfg.but(view=view, rate=rate)
         run.seed_all()
         learner = opened(one, rows)
         train(learner, rows, Run.of("text_contrast_view", one, seed=run.seed, root=run.folder.parent))
         learner.space().eval().save(_folder(run, name))
         measures |= named(name, similarities(partial(_embed, learner.space().eval()), scored))
-        for split, several in texts.items():
-            measures |= named(f"{name}/{split}", _harm(cfg, several, view, rate, run.seed))
     return measures
 
 
-def _harm(cfg: Config, texts: Sequence[str], view: str, rate: float, seed: int) -> Measures:
-    """What a view does to sentences, before any training."""
-    found = {"touched": touched(texts, changed(texts, view, rate, seed))}
-    if cfg.reference is not None:
-        order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed)).tolist()
-        some = [texts[at] for at in order[: cfg.looked_at]]
-        first, second = (_published(cfg.reference, side) for side in (some, changed(some, view, rate, seed)))
-        found["cosine"] = float(torch.nn.functional.cosine_similarity(first, second, dim=1).mean())
+def _harm(
+    cfg: Config, texts: Mapping[str, Sequence[str]], cells: Mapping[str, tuple[str, float]], seed: int
+) -> Measures:
+    """What each view does to sentences, before any training: to all of them, and to some by the reference."""
+    found: Measures = {}
+    pairs: dict[str, tuple[list[str], list[str]]] = {}
+    for split, several in texts.items():
+        order = torch.randperm(len(several), generator=torch.Generator().manual_seed(seed)).tolist()
+        some = [several[at] for at in order[: cfg.looked_at]]
+        for name, (view, rate) in cells.items():
+            found[f"{name}/{split}/touched"] = touched(several, changed(several, view, rate, seed))
+            pairs[f"{name}/{split}/cosine"] = some, changed(some, view, rate, seed)
+    if cfg.reference is None:
+        return found
+    every = list(dict.fromkeys(text for sides in pairs.values() for side in sides for text in side))
+    of = dict(zip(every, _published(cfg.reference, every), strict=True))
+    for key, sides in pairs.items():
+        first, second = (torch.stack([of[text] for text in side]) for side in sides)
+        found[key] = float(torch.nn.functional.cosine_similarity(first, second, dim=1).mean())
     return found
 
 
