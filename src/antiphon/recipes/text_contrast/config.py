@@ -56,13 +56,13 @@ class Config(Settings):
     """study=tail: so many steps of pairing=words on the training texts come first; train.steps follow."""
     counts: tuple[PositiveInt, ...] = (1, 4, 16, 64, 255)
     """study=keys: the K that are tried, from the least to the most."""
-    rates: tuple[Share, ...] = (0.05, 0.1, 0.2, 0.4)
+    rates: tuple[Share, ...] = (0.05, 0.2, 0.4)
     """study=views: how far each view is taken; `view` and `rate` name the one that the run tells of."""
     dev: tuple[Pairs, ...] = (scored_pairs("stsb", "dev"),)
     """study=views: scored pairs to choose settings by."""
-    asked: tuple[Pairs, ...] = (scored_pairs("sickr", "train"), scored_pairs("sts2013", "test"))
+    asked: tuple[Pairs, ...] = (scored_pairs("sickr", "train", 1500), scored_pairs("sts2013", "test"))
     """study=views: scored pairs to be measured on; no sentence of theirs is trained on."""
-    looked_at: PositiveInt = 100
+    looked_at: PositiveInt = 60
     """study=views: so many sentences of the scored pairs are changed, and compared by the reference."""
     reference: str | None = None
     """A published text encoder to measure beside, by name: an upper reference, not a floor."""

@@ -11,9 +11,11 @@ over all texts, its mean over labels (macro), in five buckets of equal label mas
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -112,7 +114,8 @@ def of_labels(cfg: Config, run: Run) -> Measures:
     """Train, save the space, and measure every bucket beside its floors."""
     if cfg.answers == "numbers" and cfg.loss != "binary":
         raise UserError(f"answers=numbers wants loss=binary, got loss={cfg.loss}")
-    data = labelled(cfg, run.seed)
+    settings = _shared(cfg).model_dump_json()
+    data = _labelled(settings, run.seed)
     rows = training_rows(
         {"id": [str(at) for at in range(len(data.texts["train"]))], "text": data.texts["train"]}, ["text"], None
     )
@@ -132,7 +135,7 @@ def of_labels(cfg: Config, run: Run) -> Measures:
     collate = by_column(text=tagger.branch.encoder, keep=("marks",), seed=run.seed)
     fit(tagger.train(), marked, cfg.train, run, collate=collate)
     space.eval().save(run.folder / "space")
-    measures |= _measured(lambda texts: _asked(tagger, texts), data) | _floors(cfg, data) | data.left_out
+    measures |= _measured(lambda texts: _asked(tagger, texts), data) | _floors(settings, run.seed) | data.left_out
     _draw(run, cfg, measures)
     return measures
 
@@ -201,6 +204,16 @@ def in_buckets(scores_NL: Tensor, positives_NL: Tensor, counts_L: Tensor) -> Mea
     return found
 
 
+def _shared(cfg: Config) -> Config:
+    """What the texts and the floors depend on; the rest by default."""
+    return Config(**{name: getattr(cfg, name) for name in ("data", "classes", "least", "reference")})
+
+
+@lru_cache(maxsize=5)  # the claims' seeds: one process runs all arms of them
+def _labelled(settings: str, seed: int) -> Labelled:
+    return labelled(Config(**json.loads(settings)), seed)
+
+
 def _split(line: str | None) -> list[str]:
     return list(dict.fromkeys(word for part in (line or "").split(",") if (word := " ".join(part.lower().split()))))
 
@@ -227,8 +240,10 @@ def _asked(tagger: Tail, texts: Sequence[str]) -> Tensor:
     return torch.cat([tagger.scores(tagger.branch.encoder.collate(part)) for part in parts]).double()
 
 
-def _floors(cfg: Config, data: Labelled) -> Measures:
+@lru_cache(maxsize=5)
+def _floors(settings: str, seed: int) -> Measures:
     """Shares of labels alone; TF-IDF by labels' words, and by the mean of a label's training texts; the reference."""
+    cfg, data = Config(**json.loads(settings)), _labelled(settings, seed)
     words = TfIdf([*data.texts["train"], *data.names])
     train, names = (torch.from_numpy(words(part).toarray()) for part in (data.texts["train"], data.names))
     means = unit(data.positives("train").double().T @ train)
