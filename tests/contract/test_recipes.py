@@ -129,10 +129,13 @@ def test_what_is_kept_takes_an_item_alone_as_in_a_batch(name, trials):
 
 @each
 def test_claims_can_be_measured(name, trials):
-    module, measures = recipes.get(name), trials.whole(name).measures
+    module = recipes.get(name)
     assert module.CLAIMS, "a recipe has one claim or more"
     for claim in module.CLAIMS:
         assert isinstance(claim, Claim)
+        study = {key: value for key, value in claim.better.items() if key == "study"}
+        assert study.items() <= claim.worse.items()
+        measures = trials.whole(name, **study).measures
         assert claim.metric in measures
         assert claim.floor in measures
         better, worse = (module.laptop().but(**arm) for arm in (claim.better, claim.worse))

@@ -65,9 +65,10 @@ class Trials:
         self.before_the_cut: dict[str, list[dict[str, float]]] = {}
         self.pairs: dict[str, list[list[float] | str]] = {}
 
-    def whole(self, name: str) -> Trial:
-        """Uninterrupted."""
-        return self._once(name, "whole", lambda: _trial(name, self.folder / "whole"))
+    def whole(self, name: str, **study: str) -> Trial:
+        """Uninterrupted; of another study (`study="tail"`), where a recipe has several."""
+        kind = "/".join(["whole", *study.values()])
+        return self._once(name, kind, lambda: _trial(name, self.folder / "whole", **study))
 
     def resumed(self, name: str) -> Trial:
         """Cut off at three quarters of its logged lines, and run again."""
@@ -125,12 +126,12 @@ def _several(names: list[str], folder: str) -> dict[str, list[float] | str]:
     return found
 
 
-def _run(name: str, folder: Path) -> Run:
-    return Run.of(name, recipes.get(name).tiny(), root=folder)
+def _run(name: str, folder: Path, **study: str) -> Run:
+    return Run.of(name, recipes.get(name).tiny().but(**study), root=folder)
 
 
-def _trial(name: str, folder: Path) -> Trial:
-    run = _run(name, folder)
+def _trial(name: str, folder: Path, **study: str) -> Trial:
+    run = _run(name, folder, **study)
     started = time.process_time()
     measures = recipes.get(name).run(run.config, run)
     return Trial(run, measures, time.process_time() - started)

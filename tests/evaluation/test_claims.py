@@ -14,11 +14,11 @@ from antiphon.evaluation.claims import (
     Claim,
     Paper,
     differences_from_paper,
-    first_run,
     measure,
     paired,
     read_cards,
     read_pictures,
+    shown_runs,
     standing,
     without_remarks,
     write_cards,
@@ -110,11 +110,22 @@ def test_pictures_of_the_first_claims_favourite(tmp_path):
     recipe = _recipe(tmp_path, [])
     recipe.CLAIMS = [CLAIM]
     measure(recipe, "toy", CLAIM, runs=tmp_path / "runs")
-    found = first_run(recipe, "toy", tmp_path / "runs").pictures()
+    (shown,) = shown_runs(recipe, "toy", tmp_path / "runs")
+    found = shown.pictures()
     write_pictures(tmp_path / "old", {"gone": "x"})
     write_pictures(tmp_path / "old", found)
     figure = "<figure>\n<b>&lt;x&gt;</b>\n<i>two</i>\n<figcaption>what &amp; why</figcaption>\n</figure>\n"
     assert read_pictures(tmp_path / "old") == [figure]
+
+
+def test_pictures_of_other_arms_stand_beside_where_a_claim_says_so(tmp_path):
+    recipe = _recipe(tmp_path, [])
+    recipe.CLAIMS = [CLAIM, replace(CLAIM, text="again", pictured=("worse",))]
+    runs = shown_runs(recipe, "toy", tmp_path / "runs")
+    assert [run.config.good for run in runs] == [True, False]
+    write_pictures(tmp_path / "old", {"a": "1", "b": "2"})
+    write_pictures(tmp_path / "old", {"b": "3"}, keep=True)
+    assert read_pictures(tmp_path / "old") == ["1", "3"]
 
 
 def test_cards_are_json(tmp_path):

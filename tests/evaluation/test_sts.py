@@ -6,10 +6,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 from scipy.stats import spearmanr
 
 from antiphon.data.sources import load
-from antiphon.evaluation.sts import above, partial_spearman, similarities, sts, sts_floors, word_floors
+from antiphon.evaluation.sts import (
+    above,
+    balanced,
+    negations,
+    partial_spearman,
+    similarities,
+    similarity,
+    sts,
+    sts_floors,
+    word_floors,
+)
 
 
 def test_is_spearmans_of_the_cosines():
@@ -89,3 +100,45 @@ def test_several_sets_and_their_means():
         (floors["jaccard/test/b/sts"] + floors["jaccard/test/c/sts"]) / 2
     )
     assert floors["jaccard/dev/order"] > 0.8
+
+
+def _relations(*rows):
+    names = ("text_1", "text_2", "score", "relation")
+    return Dataset.from_dict({name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)})
+
+
+PAIRS = [
+    ("a man runs", "a man is running", 5.0, "ENTAILMENT"),
+    ("a man runs", "no man runs", 3.0, "CONTRADICTION"),
+    ("nobody sings", "nothing sings", 4.0, "ENTAILMENT"),
+    ("a dog is wet", "a dog is dry", 2.0, "CONTRADICTION"),
+    ("he isn't here", "he is here", 3.0, "CONTRADICTION"),
+    ("a cat", "a knot", 1.0, "NEUTRAL"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("No, it is NOT so", 2), ("nobody knows nothing", 2), ("it isn't, it can\u2019t", 2), ("a knot in november", 0)],
+)
+def test_words_of_negation_are_counted(text, count):
+    assert negations(text) == count
+
+
+def test_pairs_that_a_detector_of_negation_tells_are_no_part_of_the_balanced_ones():
+    """One that sees negation alone orders all pairs of this set but one, and is no better than chance on the rest."""
+    rows = _relations(*PAIRS)
+    assert balanced(rows) == [0, 2, 3, 5]
+
+    def detector(texts):
+        vectors = [[1.0, 0.0] if negations(text) else [0.8, 0.6] if "knot" in text else [0.6, 0.8] for text in texts]
+        return torch.tensor(vectors, dtype=torch.float64)
+
+    found = similarity(detector, rows)
+    assert found["order"] == pytest.approx((4 + 2 / 2) / 6)
+    assert found["order_balanced"] == pytest.approx(0.5)
+    floors = word_floors({"test/made": rows})
+    assert floors["negation/test/order"] == pytest.approx((4 + 2 / 2) / 6)
+    assert floors["jaccard/test/order"] == pytest.approx(0.5 / 6)  # 2/5 and 1/3 against 2/4, 3/5 and 2/5
+    assert floors["jaccard/test/order_balanced"] == 0.0  # 2/5 and 0 against the contradiction's 3/5
+    assert "sts_balanced" not in similarity(detector, _relations(*PAIRS[1:4], PAIRS[4]))  # two pairs left: too few

@@ -37,7 +37,7 @@ from antiphon.recipes.space2.trees import (
     view_scores,
     view_sets,
 )
-from antiphon.recipes.space2.tuning import divergence
+from antiphon.recipes.space2.tuning import divergence, places_of
 from antiphon.runs import Run
 from antiphon.types import Padded
 
@@ -338,6 +338,25 @@ def test_examples_and_questions_never_meet():
     assert set(found.values()) == {1.0}
     with pytest.raises(UserError, match="an intent has 56 examples"):
         intent_scores(lambda texts: onehot, intents, shots=(99,), seed=0, l2=None)
+
+
+def test_examples_for_tuning_are_so_many_of_each_intent_by_the_seed():
+    made = Pairs(source="made", columns=("text",), limit=480)
+    intents = read_intents(space2.Asked(name="made", data=made, classes="shape"))
+    few, again, other = (places_of(intents, 2, seed) for seed in (5, 5, 6))
+    assert few == again != other
+    assert np.bincount(intents.labels[few]).tolist() == [2] * 6
+    assert set(few) <= set(intents.places["pool"].tolist()) == set(places_of(intents, "all", 0))
+    with pytest.raises(UserError, match="examples=99: an intent has 56"):
+        places_of(intents, 99, 0)
+
+
+def test_tuning_learns_and_leaves_the_space_as_it_is(tmp_path):
+    cfg = space2.tiny().but(scores="random", examples=(2, "all"), tuning__steps=30)
+    measures = space2.run(cfg, Run.of("space2", cfg, root=tmp_path))
+    assert measures["test/tuned/all"] > 0.9 > measures["chance/test/full"] == pytest.approx(1 / 6)
+    assert measures["test/made/tuned/2"] == measures["test/tuned/2"]
+    assert measures["test/tree/spearman"] == pytest.approx(measures["random/test/tree/spearman"])
 
 
 def test_divergence_is_symmetric_kl():

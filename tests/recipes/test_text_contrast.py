@@ -7,9 +7,12 @@ import torch
 from torch.nn.functional import normalize
 
 from antiphon.data.pairs import Pairs
+from antiphon.encoders.heads import Head
+from antiphon.encoders.space import Branch
 from antiphon.encoders.words import WordCnn
 from antiphon.errors import UserError
 from antiphon.recipes import text_contrast
+from antiphon.recipes.text_contrast.learner import drawn_of
 from antiphon.recipes.text_contrast.rows import (
     VIEWS,
     asked_words,
@@ -20,6 +23,8 @@ from antiphon.recipes.text_contrast.rows import (
     training_rows,
     word_shares,
 )
+from antiphon.recipes.text_contrast.tail import Labelled, Tail, in_buckets, labelled
+from antiphon.recipes.text_contrast.views import changed, touched
 from antiphon.runs import Run
 
 TEXTS = ["rent a car", "a big car please", "play a song", "what is this song", "a a a"]
@@ -206,3 +211,150 @@ def test_what_does_not_fit_is_told(tmp_path):
         cfg = text_contrast.tiny().but(**changes)
         with pytest.raises(UserError, match=text):
             text_contrast.run(cfg, Run(tmp_path / str(number), cfg))
+
+
+def test_so_many_keys_are_drawn_for_each_text():
+    torch.manual_seed(0)
+    others = torch.rand(40, 12) < 0.6
+    others[0] = False
+    others[1] = True
+    found = drawn_of(others, 3)
+    assert not (found & ~others).any()
+    assert found.sum(1).tolist() == [min(3, int(row.sum())) for row in others]
+    shares = torch.stack([drawn_of(others[1:2].expand(1, 12), 3)[0] for _ in range(800)]).float().mean(0)
+    assert torch.allclose(shares, torch.full((12,), 3 / 12), atol=0.06)
+    assert torch.equal(drawn_of(others, 99), others)
+
+
+@pytest.mark.parametrize("loss", ["ranking", "binary"])
+def test_the_loss_of_drawn_keys_is_its_formula(loss, monkeypatch):
+    """The positives, and of the others only those that were drawn."""
+    kept = torch.ones(5, 5).bool().fill_diagonal_(False) & (torch.arange(25).view(5, 5) % 3 == 0)
+    monkeypatch.setattr("antiphon.recipes.text_contrast.learner.drawn_of", lambda others, count: others & kept)
+    learner, encoder = _learner(pairing="label", loss=loss, negatives="drawn", drawn=2, corrected=True, temperature=0.5)
+    _, views = _views(learner, encoder)
+    labels, shares = views["label"].tolist(), views["share"].tolist()
+    total = 0.0
+    for i in range(5):
+        scores = {}
+        for k in range(5):
+            if labels[k] == labels[i] or kept[i, k]:
+                score = float(views["text"][i] @ views["name"][k]) / 0.5 - math.log(2 * shares[k])
+                scores[k] = score + (learner.scale.bias.item() if loss == "binary" else 0.0)
+        own = [k for k in scores if labels[k] == labels[i]]
+        if loss == "ranking":
+            log_sum = math.log(sum(math.exp(score) for score in scores.values()))
+            total += sum(log_sum - scores[k] for k in own) / len(own)
+        else:
+            total += sum(math.log(1 + math.exp(-score if k in own else score)) for k, score in scores.items())
+    assert learner.losses(views)["label"].detach().item() == pytest.approx(total / 5, rel=1e-5)
+
+
+def _tagger(**changes):
+    torch.manual_seed(0)
+    cfg = text_contrast.tiny().but(study="tail", temperature=0.5, **changes)
+    encoder = WordCnn("tiny", buckets=4096, dropout=0.0)
+    data = Labelled(
+        texts={"train": TEXTS}, marks={"train": [[0, 1], [1], [2], [], [0]]}, names=["rent car", "car", "song"],
+        counts=torch.tensor([2, 2, 1]), left_out={},
+    )  # fmt: skip
+    branch = Branch(encoder, Head(encoder.width, cfg.width, cfg.text.head))
+    return Tail(cfg, branch, data), {"text": encoder.collate(TEXTS), "marks": data.marks["train"]}
+
+
+@pytest.mark.parametrize(("answers", "loss"), [("words", "binary"), ("words", "ranking"), ("numbers", "binary")])
+def test_labels_of_a_text_by_their_formula(answers, loss):
+    tagger, batch = _tagger(answers=answers, loss=loss)
+    if answers == "numbers":
+        assert tagger.answer.bias.tolist() == pytest.approx([math.log(2 / 3), math.log(2 / 3), math.log(1 / 4)])
+    total, rows = 0.0, 0
+    for i, text in enumerate(TEXTS):
+        vector = tagger.branch.head(tagger.branch.encoder(tagger.branch.encoder.collate([text])))[0]
+        if answers == "numbers":
+            scores = (tagger.answer.weight @ vector + tagger.answer.bias).tolist()
+        else:
+            names = [tagger.branch(tagger.names[at : at + 1])[0] for at in range(3)]
+            bias = tagger.scale.bias.item() if loss == "binary" else 0.0
+            scores = [float((normalize(vector, dim=0) @ name).detach()) / 0.5 + bias for name in names]
+        own = batch["marks"][i]
+        if loss == "binary":
+            total += sum(math.log(1 + math.exp(-s if k in own else s)) for k, s in enumerate(scores))
+            rows += 1
+        elif own:
+            log_sum = math.log(sum(math.exp(score) for score in scores))
+            total += sum(log_sum - scores[k] for k in own) / len(own)
+            rows += 1
+    assert tagger(batch)[answers].item() == pytest.approx(total / rows, rel=1e-5)
+
+
+def test_precision_is_told_of_the_head_and_of_the_tail():
+    counts = torch.tensor([40, *[10] * 4, *[2] * 20, *[1] * 80])
+    positives = torch.zeros(30, 105, dtype=torch.bool)
+    positives[0, [0, 1, 5, 30]] = True  # a label of each of four buckets; the others are not asked for
+    scores = torch.randn(30, 105, generator=torch.Generator().manual_seed(0))
+    scores[0, [0, 1]] = 9.0
+    found = in_buckets(scores, positives, counts)
+    worst = [1 / (1 + int((scores[:, k] > scores[0, k]).sum())) for k in (5, 30)]
+    assert found["head"] == found["ap_1"] == found["ap_2"] == 1.0
+    assert (found["ap_3"], found["ap_4"]) == pytest.approx(worst)
+    assert "ap_5" not in found
+    assert found["tail_less_head"] == pytest.approx(worst[1] - 1)
+    assert found["ap"] == pytest.approx((2 + sum(worst)) / 4)
+
+
+def test_labels_that_are_rare_and_rows_without_a_text_are_left_out(tmp_path):
+    lines = ["text,kinds", *(f'red {at},"Red,  colour"' for at in range(30)), *(f",blue{at}" for at in range(3))]
+    (tmp_path / "rows.csv").write_text("\n".join([*lines, 'blue 1,"blue, colour, red"', "green 1,green"]) + "\n")
+    data = Pairs(source="folder", options={"folder": str(tmp_path / "rows.csv")}, columns=("text",))
+    found = labelled(text_contrast.tiny().but(data=data, classes="kinds", least=5), 0)
+    assert found.names == ["colour", "red"]
+    assert sum(map(len, found.texts.values())) == 32
+    assert found.left_out["left_out/rows"] == 3
+    assert {tuple(marks) for part in found.marks.values() for marks in part} <= {(1, 0), (0, 1), ()}
+    with pytest.raises(UserError, match="0 labels in kinds stand with 99 training texts: lower least"):
+        labelled(text_contrast.tiny().but(data=data, classes="kinds", least=99), 0)
+
+
+def test_words_that_turn_a_meaning_round_are_counted():
+    before = ["no man has 2 dogs", "she isn't here", "a cat"]
+    assert touched(before, before) == 0
+    assert touched(before, ["man has dogs", "she isn't here", ""]) == pytest.approx(2 / 3)
+    assert touched(before, ["no no man has 2 dogs", "she siz here", "cat a"]) == pytest.approx(2 / 3)
+    assert touched(["a cat"], ["a"]) == 0
+    assert changed(["one two three"], "none", 0.0, 0) == ["one two three"]
+    assert changed(["one two three four"] * 9, "deletion", 0.5, 1) != changed(
+        ["one two three four"] * 9, "deletion", 0.5, 2
+    )
+
+
+def test_views_are_measured_once_for_all_arms(tmp_path, monkeypatch):
+    tiny = text_contrast.tiny().but(study="views", train__steps=3, rates=(0.2, 0.4))
+    first = text_contrast.run(tiny, Run.of("text_contrast", tiny, root=tmp_path))
+    monkeypatch.setattr("antiphon.recipes.text_contrast.views._sweep", lambda *_: 1 / 0)
+    other = tiny.but(view="span", rate=0.4)
+    second = text_contrast.run(other, Run.of("text_contrast", other, root=tmp_path))
+    assert first["test/sts"] == first["deletion_0.2/test/sts"] == second["deletion_0.2/test/sts"]
+    assert second["test/touched"] == first["span_0.4/test/touched"] > 0
+    assert set(Run.of("text_contrast", other, root=tmp_path).pictures()) == {"views-sts", "views-touched"}
+
+
+def test_what_does_not_fit_a_study_is_told(tmp_path):
+    said = {
+        "rate=0.3 is none of rates=": {"study": "views", "rate": 0.3},
+        "study=keys wants classes=COLUMN, two counts or more": {"study": "keys", "counts": (4,)},
+        "answers=numbers wants loss=binary, got loss=ranking": {"study": "tail", "answers": "numbers"},
+        "study=tail wants one column of texts and one of labels": {"study": "tail", "classes": None},
+    }
+    for number, (text, changes) in enumerate(said.items()):
+        cfg = text_contrast.tiny().but(**changes)
+        with pytest.raises(UserError, match=text):
+            text_contrast.run(cfg, Run(tmp_path / str(number), cfg))
+
+
+def test_more_keys_are_another_training_each(tmp_path):
+    cfg = text_contrast.tiny().but(study="keys", counts=(8, 1), train__steps=3)
+    found = text_contrast.run(cfg, Run.of("text_contrast", cfg, root=tmp_path))
+    most, least = (found[f"keys_{count}/test/zero_shot/accuracy"] for count in (8, 1))
+    assert found["test/gain"] == most - least
+    assert found["random/test/gain"] == 0.0
+    assert set(Run.of("text_contrast", cfg, root=tmp_path).pictures()) == {"keys-ranking"}

@@ -27,7 +27,7 @@ def claims(
     from dataclasses import asdict
 
     from antiphon import recipes
-    from antiphon.evaluation.claims import first_run, measure, standing, write_cards, write_pictures
+    from antiphon.evaluation.claims import measure, shown_runs, standing, write_cards, write_pictures
 
     module = recipes.get(recipe)
     path = out / f"{recipe}.json"
@@ -37,9 +37,11 @@ def claims(
         for claim in module.CLAIMS
     ]
     write_cards(path, cards)
-    shown = first_run(module, recipe, runs)
-    if shown.result or not missing:  # the pictures of a run that was not repeated stay
-        write_pictures(out / "pictures" / recipe, shown.pictures())
+    shown = shown_runs(module, recipe, runs)
+    repeated = [run for run in shown if run.result]
+    pictures = {name: figure for run in reversed(repeated) for name, figure in run.pictures().items()}
+    # those of a run that was not repeated stay
+    write_pictures(out / "pictures" / recipe, pictures, keep=len(repeated) < len(shown))
     if as_json:
         typer.echo(json.dumps([asdict(card) for card in cards]))
         return

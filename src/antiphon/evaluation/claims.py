@@ -49,6 +49,7 @@ class Claim:
         floor: the key of a chance or random-encoder level of the same metric, shown beside it.
         seeds: how many, from 0.
         higher: whether a larger metric is better.
+        pictured: the arms whose pictures the page shows too, beside those of the first claim's favourite.
     """
 
     text: str
@@ -58,6 +59,7 @@ class Claim:
     floor: str
     seeds: int = 5
     higher: bool = True
+    pictured: tuple[Literal["better", "worse"], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,14 +196,16 @@ def standing(recipe: ModuleType, claim: Claim, path: Path) -> Card | None:
     return None
 
 
-def first_run(recipe: ModuleType, name: str, runs: Path) -> Run:
-    """The run whose pictures a page shows: seed 0 of what the first claim favours."""
-    return Run.of(name, recipe.laptop().but(**recipe.CLAIMS[0].better), root=runs)
+def shown_runs(recipe: ModuleType, name: str, runs: Path) -> list[Run]:
+    """The runs whose pictures a page shows: seed 0 of what the first claim favours, and of the arms `pictured`."""
+    arms = [recipe.CLAIMS[0].better]
+    arms += [getattr(claim, side) for claim in recipe.CLAIMS for side in claim.pictured]
+    return [Run.of(name, recipe.laptop().but(**arm), root=runs) for arm in arms]
 
 
-def write_pictures(folder: Path, pictures: Mapping[str, str]) -> None:
-    """Write figures as `<name>.html`, instead of those that stood there."""
-    for old in folder.glob("*.html"):
+def write_pictures(folder: Path, pictures: Mapping[str, str], *, keep: bool = False) -> None:
+    """Write figures as `<name>.html`, instead of those that stood there; with `keep` beside those of other names."""
+    for old in [] if keep else folder.glob("*.html"):
         old.unlink()
     for name, figure in pictures.items():
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ Axes: N pairs, D width.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from antiphon.runs import Measures
 
 Embed = Callable[[Sequence[str]], Tensor]
 """Unit vectors of texts."""
+
+_NEGATION = re.compile(r"\b(?:no|not|nobody|nothing)\b|n['\u2019]t\b", re.IGNORECASE)
 
 
 def scored_pairs(task: str, split: str, limit: int | None = None) -> Pairs:
@@ -66,6 +69,8 @@ def similarity(embed: Embed, rows: Any) -> Measures:
     """`sts` of scored pairs; `partial`, with what Jaccard tells taken off; `order` where relations are known.
 
     `order` is the chance that an entailment is nearer than a contradiction, which words in common get wrong in SICK.
+    `sts_balanced` and `order_balanced` are the same of the pairs with as many words of negation on both sides, where
+    they can be had: in SICK a "no" on one side mostly tells a contradiction, and a detector of it needs no meaning.
 
     Args:
         embed: unit vectors of texts.
@@ -74,7 +79,26 @@ def similarity(embed: Embed, rows: Any) -> Measures:
     left, right = embed(list(rows["text_1"])), embed(list(rows["text_2"]))
     cosines, scores = (left * right).sum(1).tolist(), list(rows["score"])
     found = {"sts": sts(left, right, scores), "partial": partial_spearman(cosines, scores, _overlap(rows))}
-    return found | ({"order": above(cosines, list(rows["relation"]))} if _related(rows) else {})
+    if _related(rows):
+        found["order"] = above(cosines, list(rows["relation"]))
+    places = balanced(rows)
+    even = rows.select(places)
+    if len(places) > 2 and len(set(even["score"])) > 1:
+        found["sts_balanced"] = sts(left[places], right[places], list(even["score"]))
+        if _related(even):
+            found["order_balanced"] = above([cosines[at] for at in places], list(even["relation"]))
+    return found
+
+
+def balanced(rows: Any) -> list[int]:
+    """The places of pairs with as many of no, not, nobody, nothing and n't in one text as in the other."""
+    sides = ([negations(text) for text in rows[side]] for side in ("text_1", "text_2"))
+    return [at for at, (left, right) in enumerate(zip(*sides, strict=True)) if left == right]
+
+
+def negations(text: str) -> int:
+    """How many words of negation a text has: no, not, nobody, nothing, and those that end in n't."""
+    return len(_NEGATION.findall(text))
 
 
 def similarities(embed: Embed, sets: Mapping[str, Any]) -> Measures:
@@ -90,14 +114,25 @@ def similarities(embed: Embed, sets: Mapping[str, Any]) -> Measures:
 
 
 def word_floors(sets: Mapping[str, Any]) -> Measures:
-    """The same of words alone: `jaccard/split/set/sts` and so on, for `jaccard`, `tfidf` and `length`."""
+    """The same of words alone: `jaccard/split/set/sts` and so on, for `jaccard`, `tfidf` and `length`.
+
+    `negation/split/set/order` is what a detector of negation would reach, that takes pairs for contradictions where the
+    two sides have not as many of its words.
+    """
     kinds: dict[str, Measures] = {}
     for name, rows in sets.items():
-        floors = sts_floors(list(rows["text_1"]), list(rows["text_2"]), list(rows["score"]))
-        for kind, value in floors.items():
-            kinds.setdefault(kind, {})[f"{name}/sts"] = value
+        even = rows.select(balanced(rows))
+        for suffix, part in (("", rows), ("_balanced", even)):
+            if len(part) < 3 or len(set(part["score"])) < 2:
+                continue
+            floors = sts_floors(list(part["text_1"]), list(part["text_2"]), list(part["score"]))
+            for kind, value in floors.items():
+                kinds.setdefault(kind, {})[f"{name}/sts{suffix}"] = value
+            if _related(part):
+                kinds["jaccard"][f"{name}/order{suffix}"] = above(_overlap(part), list(part["relation"]))
         if _related(rows):
-            kinds["jaccard"][f"{name}/order"] = above(_overlap(rows), list(rows["relation"]))
+            told = [-abs(negations(a) - negations(b)) for a, b in zip(rows["text_1"], rows["text_2"], strict=True)]
+            kinds.setdefault("negation", {})[f"{name}/order"] = above(told, list(rows["relation"]))
     return {f"{kind}/{key}": value for kind, found in kinds.items() for key, value in _with_means(found).items()}
 
 

@@ -11,7 +11,7 @@ from antiphon.data.sources import load
 from antiphon.decode import decode_image
 
 
-def drawing(title: str, *keywords: str, extra: str = "") -> str:
+def drawing(title: str, *keywords: str, extra: str = "", description: str = "") -> str:
     items = "".join(f"<rdf:li>{word}</rdf:li>" for word in keywords)
     names = {
         "": "http://www.w3.org/2000/svg",
@@ -21,7 +21,8 @@ def drawing(title: str, *keywords: str, extra: str = "") -> str:
     }
     spaces = " ".join(f'xmlns{prefix}="{name}"' for prefix, name in names.items())
     author = "<dc:creator><cc:Agent><dc:title>An Author</dc:title></cc:Agent></dc:creator>"
-    work = f"<dc:title>{title}</dc:title><dc:subject><rdf:Bag>{items}</rdf:Bag></dc:subject>{author}"
+    said = f"<dc:description>{description}</dc:description>" if description else ""
+    work = f"<dc:title>{title}</dc:title>{said}<dc:subject><rdf:Bag>{items}</rdf:Bag></dc:subject>{author}"
     metadata = f"<metadata><rdf:RDF><cc:Work>{work}</cc:Work></rdf:RDF></metadata>"
     return f'<?xml version="1.0"?><svg {spaces} width="9" height="9">{metadata}{extra}</svg>'
 
@@ -67,6 +68,29 @@ def test_at_most_so_many_drawings_of_a_text(tmp_path: Path) -> None:
     assert "2 drawings beyond the most of one text" in rows.info.description
 
 
+def test_addresses_are_no_keywords(tmp_path: Path) -> None:
+    (tmp_path / "a.svg").write_text(drawing("Frog", "hash(0x869b4d8)", "frog", "green", "HASH(0x86A0bb0)"))
+    (tmp_path / "b.svg").write_text(drawing("", "hash(0x869b4d8)"))
+    rows = load("clipart", folder=tmp_path)
+    assert list(rows["keywords"]) == ["frog, green"]
+    assert list(rows["text"]) == ["Frog, green"]
+    assert "1 drawings without words, 3 keywords that are addresses" in rows.info.description
+
+
+def test_a_title_and_its_description_stand_in_one_line_without_the_keywords(tmp_path: Path) -> None:
+    for name, title, said in (
+        ("a", "Frog", "A green  frog."),
+        ("b", "Lime", "lime"),
+        ("c", "Icon", "Part of a set"),
+        ("d", "Icon", "Part of a set"),
+        ("e", "Icon", "A door"),
+    ):
+        (tmp_path / f"{name}.svg").write_text(drawing(title, "word", description=said))
+    rows = load("clipart", folder=tmp_path, shared=1)
+    assert list(rows["text_title"]) == ["Frog. A green frog.", "Lime", None, None, "A door"]
+    assert list(rows["text"])[:2] == ["Frog, word", "Lime, word"]
+
+
 def test_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no folder"):
         load("clipart", folder=tmp_path / "no")
@@ -81,5 +105,7 @@ def test_the_package() -> None:
         pytest.skip("openclipart-svg is not in the cache: antiphon data get clipart")
     rows = load("clipart", folder=folder)
     assert len(rows) > 7000
+    assert "185 keywords that are addresses" in rows.info.description
+    assert not any("hash(" in words for words in rows["keywords"])
     for row in rows.select(range(0, len(rows), 100)):
         assert max(decode_image(row["image"], size=64).size) == 64

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,26 +24,32 @@ DESCRIPTION = "Open Clip Art Library: SVG drawings with titles and keywords"
 LICENCE = "public domain (Creative Commons Public Domain Dedication)"
 PACKAGE = "openclipart-svg"
 
-_KINDS = {"id": "text", "image": "image", "text": "text", "title": "text", "keywords": "text", "top": "text"}
+_KINDS = {"id": "text", "image": "image", "text": "text", "title": "text", "keywords": "text", "top": "text"} | {
+    "text_title": "text"
+}
 _DC = "{http://purl.org/dc/elements/1.1/}"
 _NOISE = re.compile(r"hash|unsorted|0x[0-9a-f]+|[\d\W_]*", re.IGNORECASE)
+_ADDRESS = re.compile(r"hash\(0x[0-9a-f]+\)", re.IGNORECASE)
+"""What a broken script wrote in the place of keywords."""
 _CREDIT = re.compile(r"^clipart by [^-]+ - ", re.IGNORECASE)
 
 _log = logging.getLogger(__name__)
 
 
 def load(folder: str | Path | None = None, *, shared: int = 5, most: int | None = None) -> Dataset:
-    """Rows of `id, image, text, title, keywords, top`.
+    """Rows of `id, image, text, title, keywords, top, text_title`.
 
     `text` is the title and the keywords in one line, `title` None where it names a collection, `keywords` a
-    line of comma-separated words (it may be empty), `top` the first folder. Left out, and counted in the log
-    and in `rows.info.description`: links to another drawing, drawings without any words, and such as are not
-    self-contained (they name outside files or declare entities).
+    line of comma-separated words (it may be empty), `top` the first folder. `text_title` is the title and the
+    description in one line, without the keywords; of either, what several drawings share is left out, and it is None
+    where nothing is left. Left out, and counted in the log and in `rows.info.description`: links to another drawing,
+    drawings without any words, such as are not self-contained (they name outside files or declare entities), and
+    keywords that are addresses, "hash(0x869b4d8)".
 
     Args:
         folder: the unpacked package or its `svg` folder; None gets the package through
             `antiphon.data.debian`.
-        shared: a title of more drawings than this names a collection.
+        shared: a title, or a description, of more drawings than this names a collection.
         most: at most so many drawings of one `text`, the first by path: 1,375 are "stars, shapes, magick, geometry".
 
     Raises:
@@ -50,7 +57,7 @@ def load(folder: str | Path | None = None, *, shared: int = 5, most: int | None 
     """
     root = _root(folder)
     left: Counter[str] = Counter()
-    found: dict[Path, tuple[str, list[str]]] = {}
+    found: dict[Path, _Words] = {}
     for path in sorted(root.rglob("*.svg")):
         if path.is_symlink():
             left["links"] += 1
@@ -60,11 +67,17 @@ def load(folder: str | Path | None = None, *, shared: int = 5, most: int | None 
         except BadInput as error:
             left["drawings that are not self-contained"] += 1
             _log.debug("clipart: %s", error)
-    titles = Counter(title.lower() for title, _ in found.values())
+    titles = Counter(told.title.lower() for told in found.values())
+    descriptions = Counter(told.description.lower() for told in found.values())
     rows: list[dict[str, object]] = []
     alike: Counter[str] = Counter()
-    for path, (title, keywords) in found.items():
-        own = title if title and titles[title.lower()] <= shared else None
+    for path, told in found.items():
+        own = told.title if told.title and titles[told.title.lower()] <= shared else None
+        said = told.description if descriptions[told.description.lower()] <= shared else ""
+        said = "" if own and said.lower() == own.lower() else said
+        keywords = [word for word in told.keywords if not _ADDRESS.fullmatch(word)]
+        if len(keywords) < len(told.keywords):
+            left["keywords that are addresses"] += len(told.keywords) - len(keywords)
         words = ([own] if own else []) + [word for word in keywords if word.lower() != (own or "").lower()]
         name = path.relative_to(root).with_suffix("").as_posix()
         if not words:
@@ -76,7 +89,7 @@ def load(folder: str | Path | None = None, *, shared: int = 5, most: int | None 
             left["drawings beyond the most of one text"] += 1
             continue
         row = {"id": name, "image": path, "text": text, "title": own, "keywords": ", ".join(keywords), "top": top}
-        rows.append(row)
+        rows.append(row | {"text_title": ". ".join(part for part in (own, said) if part) or None})
     if not rows:
         raise DataError(f"{root}: holds no SVG drawings with words; give the unpacked {PACKAGE} as options.folder")
     report = f"{len(rows)} drawings; left out: " + ", ".join(f"{n} {what}" for what, n in sorted(left.items()))
@@ -96,8 +109,17 @@ def _root(folder: str | Path | None) -> Path:
     return root
 
 
-def _words(path: Path) -> tuple[str, list[str]]:
-    """The title and keywords that the drawing carries; it is checked first."""
+@dataclass(frozen=True)
+class _Words:
+    """What a drawing says of itself."""
+
+    title: str
+    description: str
+    keywords: list[str]
+
+
+def _words(path: Path) -> _Words:
+    """The title, description and keywords that the drawing carries; it is checked first."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -105,8 +127,9 @@ def _words(path: Path) -> tuple[str, list[str]]:
     check(text, path.name)  # no entities from here on
     work = next((node for node in ElementTree.fromstring(text).iter() if node.tag.endswith("}Work")), None)
     if work is None:
-        return "", []
+        return _Words("", "", [])
     title = " ".join(_CREDIT.sub("", (work.findtext(f"{_DC}title") or "").strip()).replace("_", " ").split())
+    description = " ".join((work.findtext(f"{_DC}description") or "").split())
     items = [node.text or "" for subject in work.iter(f"{_DC}subject") for node in subject.iter()]
     words = [" ".join(item.replace("_", " ").split()) for item in items if not _NOISE.fullmatch(item.strip())]
-    return title, list(dict.fromkeys(words))
+    return _Words(title, description, list(dict.fromkeys(words)))

@@ -38,34 +38,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from copy import deepcopy
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from torch import Tensor, nn
-
-from antiphon.config import Config as Settings
 from antiphon.data.pairs import Pairs, expand, load, signal_of, splits
 from antiphon.data.sources.documents import apart
-from antiphon.encoders import Encoder
-from antiphon.encoders.heads import Head, HeadConfig
-from antiphon.encoders.space import Branch, Space, branches_of
+from antiphon.encoders.heads import HeadConfig
+from antiphon.encoders.space import Space, branches_of
 from antiphon.encoders.towers import Tower
 from antiphon.errors import UserError
-from antiphon.evaluation.claims import Arm, Claim, Paper
-from antiphon.objectives.contrast import contrast
-from antiphon.recipes.ccp.guards import Banks, Norm, Projection, mean_cosine
+from antiphon.evaluation.claims import Paper
+from antiphon.recipes.ccp.claims import CLAIMS
+from antiphon.recipes.ccp.config import Config
 from antiphon.recipes.ccp.leaks import leak
+from antiphon.recipes.ccp.learner import CCP
 from antiphon.recipes.ccp.measures import outside_pairs
 from antiphon.recipes.ccp.pictures import draw
 from antiphon.recipes.ccp.rows import Column, Row, Windows, by_language, training_rows
 from antiphon.recipes.ccp.scores import Trial, by_reference, embedded, floor_scores, scores
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
-from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.training.views import views_of
-from antiphon.types import Views
 
 PAPER = Paper(
     "2206.03281",
@@ -73,166 +65,7 @@ PAPER = Paper(
     ("text",),
 )
 
-
-class Config(Settings):
-    """Settings of the recipe."""
-
-    data: Pairs = Pairs(source="documents", columns=("text",), split_by="document")
-    document: str = "document"
-    """The column that names each row's document; its rows stand in the order of the text."""
-    language: str | None = "language"
-    """The column of languages; None where there is one only."""
-    line: str | None = "line"
-    """The column whose values translations share; for the measures alone. None where there are no translations."""
-    pivot: str = "eng"
-    """The language that translations are measured to and from."""
-    outside: Pairs | None = Pairs(
-        source="tatoeba", options={"languages": ["fra", "spa", "deu", "ukr"]}, columns=("text",)
-    )
-    """Translated sentences of another kind, in columns `text_xxx`, to be measured on; None for none."""
-    disjoint: bool = True
-    """Each document of training in one language only: no bilingual data, not even comparable texts."""
-    order: Literal["document", "shuffled"] = "document"
-    """shuffled: the control; a language's sentences change places with each other, and context tells nothing."""
-    window: PositiveInt = 2
-    """w: how many places away, to either side, the other sentence of a pair may stand."""
-    text: Tower = Tower(encoder="scratch-small-ngrams", head=HeadConfig(norm="layer", hidden=256))
-    width: PositiveInt = 256
-    norm: Norm = "asymmetric"
-    """Of the projection: asymmetric, symmetric (queries and keys by their own batch), layer, or none."""
-    bank: Literal["language", "shared", "batch"] = "language"
-    """Negatives: a bank for each language, one bank for all, or the batch's other keys of the query's language."""
-    bank_size: PositiveInt = 512
-    """Keys that a bank holds."""
-    together: bool = False
-    """Batches of few documents with many pairs of each, which is where leakage shows; see train.bucket."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    """Of the key encoder, a slow copy of the query encoder, so that a bank's keys are of one kind; 0: keys come from
-    the query encoder itself, with gradients."""
-    temperature: PositiveFloat = 0.07
-    balance: Annotated[NonNegativeFloat, Field(le=1)] = 0.5
-    """a: languages are drawn by n^a, n being their sentences."""
-    calibration: Literal["none", "centre", "scale", "whiten", "rotate"] = "none"
-    """Under which translations are measured; every kind is told beside it."""
-    reference: str | None = None
-    """A published text encoder to measure beside, by name: an upper reference, not a floor."""
-    train: Train = Train()
-
-
-class CCP(ContrastiveLearner):
-    """f, g, and the banks.
-
-    Args:
-        cfg: as above.
-        encoder: of texts.
-        languages: how many.
-    """
-
-    def __init__(self, cfg: Config, encoder: Encoder, languages: int) -> None:
-        super().__init__()
-        self.cfg = cfg
-        self.branches = nn.ModuleDict({"text": Branch(encoder, Head(encoder.width, cfg.width, cfg.text.head))})
-        self.project = Projection(cfg.width, cfg.width, cfg.norm)
-        self.slow = nn.ModuleList([deepcopy(self.branches["text"]), deepcopy(self.project)]) if cfg.momentum else None
-        if self.slow is not None:
-            self.slow.requires_grad_(False)
-        self.banks = None if cfg.bank == "batch" else Banks(
-            languages, cfg.bank_size, cfg.width, shared=cfg.bank == "shared"
-        )  # fmt: skip
-        self.cosine = 0.0
-
-    def embed(self, batch: Batch) -> Views:
-        """f of both sentences, by the query and the key encoder, before g: that looks at all rows, in `losses`."""
-        branch = branches_of(self.branches)["text"]
-        views: Views = {name: batch[name] for name in ("number", "other", "language")}
-        views["there"] = batch["text"].present & batch["context"].present
-        for name in ("text", "context"):
-            views[name] = branch.head(branch.encoder(batch[name]))
-            if self.slow is not None:
-                slow = self.slow[0]
-                assert isinstance(slow, Branch)
-                with torch.no_grad():
-                    views[f"{name}_key"] = slow.head(slow.encoder(batch[name]))
-        return views
-
-    def losses(self, views: Views) -> dict[str, Tensor]:
-        """Both directions of L."""
-        views = {name: view[views["there"]] for name, view in views.items()}
-        numbers = {"text": views["number"], "context": views["other"]}
-        queries = {name: self.project(views[name], query=True) for name in numbers}
-        keys = self.keys_of(views)
-        found = {
-            f"{query}_to_{key}": self._direction(
-                queries[query], keys[key], numbers[query], numbers[key], views["language"]
-            )
-            for query, key in (("text", "context"), ("context", "text"))
-        }
-        if self.training:
-            self._move(views)
-            if self.banks is not None:
-                self.banks.push(keys["context"], numbers["context"], views["language"])
-        self.cosine = mean_cosine(keys["context"].detach())
-        return found
-
-    def keys_of(self, views: Views) -> dict[str, Tensor]:
-        """Both sentences as keys; without gradients, where they have an encoder of their own."""
-        if self.slow is None:
-            return {name: self.project(views[name], query=False) for name in ("text", "context")}
-        with torch.no_grad():
-            return {name: self.slow[1](views[f"{name}_key"], query=False) for name in ("text", "context")}
-
-    @torch.no_grad()
-    def fill(self, views: Views, size: int) -> None:
-        """Running statistics and banks from rows before training, `size` at a time: no query meets an empty bank."""
-        parts = [
-            {name: view[at : at + size] for name, view in views.items()} for at in range(0, len(views["text"]), size)
-        ]
-        parts = [{name: view[part["there"]] for name, view in part.items()} for part in parts]
-        for part in parts:
-            self._learn(part)
-        for part in parts if self.banks is not None else []:
-            assert self.banks is not None
-            self.banks.push(self.keys_of(part)["context"], part["other"], part["language"])
-
-    def _learn(self, views: Views) -> None:
-        if self.slow is None:
-            self.project.learn(views["text"].detach(), views["context"].detach())
-            return
-        project = self.slow[1]
-        assert isinstance(project, Projection)
-        project.learn(views["text_key"], views["context_key"])
-
-    @torch.no_grad()
-    def _move(self, views: Views) -> None:
-        """Running statistics of the keys by this batch, and the key encoder a little towards the query encoder."""
-        self._learn(views)
-        if self.slow is None:
-            return
-        for slow, fast in zip(self.slow, (self.branches["text"], self.project), strict=True):
-            for mine, theirs in zip(slow.parameters(), fast.parameters(), strict=True):
-                mine.lerp_(theirs, 1 - self.cfg.momentum)
-
-    def _direction(self, queries: Tensor, keys: Tensor, own: Tensor, other: Tensor, language: Tensor) -> Tensor:
-        """L of queries in rows, each language with its own negatives; a query never meets itself or its key in them."""
-        total = queries.new_zeros(())
-        for code in sorted(set(language.tolist())):
-            rows = (language == code).nonzero()[:, 0]
-            if self.banks is None:
-                against, numbers, filled = keys[rows], other[rows], torch.ones_like(rows, dtype=torch.bool)
-            else:
-                against, numbers, filled = self.banks.of(code)
-            allowed = filled & (numbers != own[rows, None]) & (numbers != other[rows, None])
-            positive = (queries[rows] * keys[rows]).sum(1, keepdim=True)
-            scores = torch.cat([positive, queries[rows] @ against.to(queries).T], 1) / self.cfg.temperature
-            targets = torch.zeros_like(scores)
-            targets[:, 0] = 1
-            mask = torch.cat([torch.ones_like(allowed[:, :1]), allowed], 1)
-            total = total + len(rows) / len(language) * contrast(scores, targets, mask=mask)
-        return total
-
-    def levels(self) -> dict[str, float]:
-        """The mean cosine of different keys: near 1, all are alike."""
-        return {"mean_cosine": self.cosine}
+__all__ = ["CCP", "CLAIMS", "PAPER", "Config", "laptop", "paper", "run", "tiny"]
 
 
 def run(cfg: Config, run: Run) -> Measures:
@@ -342,58 +175,3 @@ def paper() -> Config:
         bank_size=16_384,  # reconstructed: 8k to 32k
         train=Train(steps=100_000, batch_size=1024, lr=1e-5, microbatch=64),
     )
-
-
-def _claim(text: str, better: Arm, worse: Arm, metric: str, floor: str, *, higher: bool = True) -> Claim:
-    return Claim(
-        text, better=better, worse=worse, metric=f"test/{metric}", floor=f"{floor}/test/{metric}", higher=higher
-    )
-
-
-_CONTEXT, _SHUFFLED = Arm(order="document"), Arm(order="shuffled")
-_OWN, _SHARED = Arm(bank="language"), Arm(bank="shared")
-_ASYMMETRIC, _SYMMETRIC = Arm(norm="asymmetric"), Arm(norm="symmetric")
-_CENTRED, _RAW = Arm(calibration="centre"), Arm(calibration="none")
-
-CLAIMS = [
-    _claim(
-        "Context prediction without bilingual data finds translations in held-out documents better than the same "
-        "training with the order of the sentences shuffled.",
-        _CONTEXT, _SHUFFLED, "accuracy", "random",
-    ),
-    _claim(
-        "The same on sentences of another kind (Tatoeba): the paper's benchmark.",
-        _CONTEXT, _SHUFFLED, "outside/accuracy", "tfidf",
-    ),
-    _claim("The same between languages other than English.", _CONTEXT, _SHUFFLED, "others", "tfidf"),
-    _claim(
-        "The same at finding a sentence's neighbours among those of its language, which is what is trained.",
-        _CONTEXT, _SHUFFLED, "neighbours", "random",
-    ),
-    _claim(
-        "With a bank for each language a linear probe tells languages apart less well than with one bank for all.",
-        _OWN, _SHARED, "language_probe", "random", higher=False,
-    ),
-    _claim(
-        "A bank for each language finds translations better than one bank for all.",
-        _OWN, _SHARED, "accuracy", "random",
-    ),
-    _claim(
-        "A bank for each language keeps a higher effective rank than one bank for all.",
-        _OWN, _SHARED, "effective_rank", "random",
-    ),
-    _claim(
-        "Asymmetric batch norm leaks less than symmetric: the gap of a held-out contrast between keys normalised with "
-        "their query and apart.",
-        _ASYMMETRIC, _SYMMETRIC, "leak/gap", "random", higher=False,
-    ),
-    _claim(
-        "Asymmetric batch norm finds neighbours better than symmetric.",
-        _ASYMMETRIC, _SYMMETRIC, "neighbours", "random",
-    ),
-    _claim(
-        "Centring each language by its training texts finds translations better than the vectors as they are.",
-        _CENTRED, _RAW, "accuracy", "tfidf",
-    ),
-    _claim("The same on sentences of another kind (Tatoeba).", _CENTRED, _RAW, "outside/accuracy", "tfidf"),
-]  # fmt: skip

@@ -34,37 +34,34 @@ import time
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import torch
-from pydantic import Field, PositiveFloat, PositiveInt
-from torch import Tensor, nn
-
-from antiphon.config import Config as Settings
 from antiphon.data.cache import cache_folder
 from antiphon.data.pairs import Pairs, load
 from antiphon.decode import split_words
 from antiphon.encoders import Encoder
 from antiphon.encoders.causal import CausalText
 from antiphon.encoders.features import FeatureCache
-from antiphon.encoders.heads import HeadConfig, identity_head, unit
+from antiphon.encoders.heads import HeadConfig, identity_head
 from antiphon.encoders.items import Items
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Branch, Space
 from antiphon.encoders.towers import Tower
 from antiphon.errors import UserError
-from antiphon.evaluation.claims import Arm, Claim, Paper
-from antiphon.evaluation.sts import Embed, scored_pairs, scored_sets, similarities, word_floors
+from antiphon.evaluation.claims import Paper
+from antiphon.evaluation.sts import Embed, scored_sets, similarities, word_floors
 from antiphon.generation.contrast import LocalWriter
 from antiphon.generation.endpoint import Endpoint, RemoteWriter
 from antiphon.generation.models import open_language_model
 from antiphon.generation.written import Writer, Writing, Written
 from antiphon.progress import bar
-from antiphon.recipes.multicsr.masking import allowed_pairs, masked_contrast, official, share_masked
+from antiphon.recipes.multicsr.claims import CLAIMS
+from antiphon.recipes.multicsr.config import Config
+from antiphon.recipes.multicsr.learner import MultiCSR
+from antiphon.recipes.multicsr.masking import share_masked
 from antiphon.recipes.multicsr.rows import alone, collate_of, guided, of_triplets
 from antiphon.recipes.multicsr.shown import table
 from antiphon.recipes.multicsr.triplets import (
-    Curation,
     Source,
     Triplet,
     at_random,
@@ -78,8 +75,6 @@ from antiphon.recipes.multicsr.triplets import (
 )
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
-from antiphon.training.learner import Batch, ContrastiveLearner
-from antiphon.types import Views
 
 PAPER = Paper(
     "2310.10962",
@@ -87,95 +82,7 @@ PAPER = Paper(
     ("text",),
 )
 
-Share = Annotated[float, Field(gt=0, le=1)]
-
-
-class Config(Settings):
-    """Settings of the recipe."""
-
-    data: Pairs = Pairs(source="sentences", columns=("text",), limit=330)
-    words: tuple[PositiveInt, PositiveInt] = (6, 14)
-    """Sentences with so many words are taken, from the least to the most."""
-    drawn: Share = 0.8
-    """Of the sentences, drawn by the run's seed: so that seeds differ in their data too."""
-    dev: tuple[Pairs, ...] = (scored_pairs("stsb", "dev"),)
-    """Scored pairs to choose settings by."""
-    asked: tuple[Pairs, ...] = (
-        scored_pairs("sts2012", "test"),
-        scored_pairs("sts2013", "test"),
-        scored_pairs("sts2014", "test"),
-        scored_pairs("sickr", "train"),
-    )
-    """Scored pairs to be measured on; no sentence of theirs is trained on."""
-    text: Tower = Tower(encoder="smollm2-135m-instruct", head=HeadConfig(norm="none", dropout=0.1))
-    layers: PositiveInt | None = 12
-    """`text.encoder` is a causal language model, of which so many layers are read; None: a text encoder, as it is."""
-    locked: bool = True
-    """Train a head alone, on vectors that are computed once; False trains the encoder too."""
-    writer: str = "smollm2-135m-instruct"
-    """A local causal language model, that writes and scores where there is no `endpoint`."""
-    endpoint: Endpoint | None = None
-    """A server in the writer's place."""
-    writing: Writing = Writing()
-    written: Source = "contrastive"
-    """Stage 1: none is SimCSE, a sentence against itself under dropout; plain, by the instruction alone."""
-    curated: Curation = "scored"
-    """Stage 2; random keeps as many as scored would."""
-    threshold: Literal["quantile", "official"] = "quantile"
-    """Where scores are high and low enough: by `share`, or 3 and 3 as the released code has it."""
-    share: Share = 0.7
-    """quantile: of the scores that are high enough, and of those that are low enough."""
-    masked: bool = True
-    """Stage 3."""
-    phi: float = 0.95
-    """g's cosine above which a pair is masked."""
-    loss: Literal["contrast", "official"] = "contrast"
-    temperature: PositiveFloat = 0.05
-    reference: str | None = None
-    """A published text encoder to measure beside, by name: an upper reference, not a floor."""
-    start: Train = Train()
-    """How g is trained."""
-    train: Train = Train()
-
-
-class MultiCSR(ContrastiveLearner):
-    """The encoder, and a layer behind it in training only, as SimCSE has it.
-
-    Args:
-        cfg: as above.
-        encoder: of texts, or `Features` in its place.
-    """
-
-    def __init__(self, cfg: Config, encoder: Encoder) -> None:
-        super().__init__()
-        self.cfg = cfg
-        head = identity_head(encoder.width)
-        head.dropout = nn.Dropout(cfg.text.head.dropout)
-        self.branch = Branch(encoder, head)
-        self.project = nn.Sequential(nn.Linear(encoder.width, encoder.width), nn.Tanh())
-
-    def embed(self, batch: Batch) -> Views:
-        """Unit vectors of texts, positives and hard negatives, and g's of texts and hard negatives."""
-        views: Views = {}
-        for name in ("text", "positive", "negative"):
-            if name in batch:
-                views[name] = unit(self.project(self.branch.head(self.branch.encoder(batch[name]))))
-            if f"guide_{name}" in batch:
-                views[f"guide_{name}"] = unit(batch[f"guide_{name}"].values[:, 0])
-        return views
-
-    def losses(self, views: Views) -> dict[str, Tensor]:
-        """L, or the released code's; and how many pairs are masked is logged by `share_masked`."""
-        names = [name for name in ("positive", "negative") if name in views]
-        scores_NK = views["text"] @ torch.cat([views[name] for name in names]).T / self.cfg.temperature
-        there_K = torch.ones(scores_NK.shape[1], dtype=torch.bool, device=scores_NK.device)
-        allowed_NK = torch.ones_like(scores_NK, dtype=torch.bool)
-        if "guide_text" in views:
-            guide_KD = torch.cat([views[f"guide_{name}"] for name in ("text", "negative") if name in views])
-            allowed_NK = allowed_pairs(views["guide_text"] @ guide_KD.T, there_K, self.cfg.phi)
-        if self.cfg.loss == "official":
-            return {"official": official(scores_NK, allowed_NK, there_K)}
-        return {"contrast": masked_contrast(scores_NK, allowed_NK)}
+__all__ = ["CLAIMS", "PAPER", "Config", "MultiCSR", "laptop", "paper", "run", "tiny"]
 
 
 def run(cfg: Config, run: Run) -> Measures:
@@ -361,30 +268,3 @@ def paper() -> Config:
         start=train,
         train=train,
     )
-
-
-_SIMCSE = Arm(written="none", curated="none", masked=False)
-_PLAIN = Arm(written="plain", curated="none", masked=False)
-_STAGE_1 = Arm(curated="none", masked=False)
-
-CLAIMS = [
-    Claim("Triplets of all three stages beat unsupervised SimCSE at similarity (the headline).", Arm(), _SIMCSE,
-          "test/sts", "tfidf/test/sts"),
-    Claim("Triplets that are written plainly, without a stage, beat unsupervised SimCSE.", _PLAIN, _SIMCSE,
-          "test/sts", "tfidf/test/sts"),
-    Claim("Those written contrastively, without another stage, beat unsupervised SimCSE.", _STAGE_1, _SIMCSE,
-          "test/sts", "random/test/sts"),
-    Claim("All three stages beat plainly written triplets.", Arm(), _PLAIN, "test/sts", "tfidf/test/sts"),
-    Claim("Stage 1: contrastive writing beats plain writing.", _STAGE_1, _PLAIN, "test/sts", "tfidf/test/sts"),
-    Claim("Stage 2: curation by the model's scores beats as many triplets at random.", Arm(), Arm(curated="random"),
-          "test/sts", "random/test/sts"),
-    Claim("Stage 3: masking by a frozen encoder beats no mask.", Arm(), Arm(masked=False),
-          "test/sts", "random/test/sts"),
-    Claim("A mask that removes pairs beats the released code's form of the loss.", Arm(), Arm(loss="official"),
-          "test/sts", "random/test/sts"),
-    Claim("They put entailments above contradictions more often than SimCSE (SICK).", Arm(), _SIMCSE,
-          "test/order", "jaccard/test/order"),
-    Claim("Contrastive writing puts them so more often than plain writing.", _STAGE_1, _PLAIN,
-          "test/order", "jaccard/test/order"),
-]  # fmt: skip
-"""Arms take the same number of steps; each seed draws its own four fifths of the sentences."""

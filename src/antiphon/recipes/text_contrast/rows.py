@@ -35,11 +35,18 @@ VIEWS: dict[str, Callable[[float], Step | None]] = {
 
 def training_rows(data: Any, columns: Sequence[str], classes: str | None) -> list[Row]:
     """Text, pair, name of the class, its number, and its share of the rows."""
-    names = list(data[classes]) if classes else [None] * len(data)
+    names = data[classes] if classes else [None] * len(data["id"])
     numbers = {name: number for number, name in enumerate(sorted(set(names), key=str))}
     counts = Counter(names)
     return [
-        {"id": row, "text": text, "pair": pair, "name": name, "label": numbers[name], "share": counts[name] / len(data)}
+        {
+            "id": row,
+            "text": text,
+            "pair": pair,
+            "name": name,
+            "label": numbers[name],
+            "share": counts[name] / len(names),
+        }
         for row, text, pair, name in zip(data["id"], data[columns[0]], data[columns[-1]], names, strict=True)
     ]
 

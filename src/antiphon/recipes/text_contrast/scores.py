@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,52 +19,69 @@ from antiphon.runs import Measures
 
 SHOTS = (1, 5, 10)
 
+Table = Mapping[str, Mapping[str, list[str]]]
+"""Columns by split, as lists: a data set gives a column anew, row by row, each time it is asked."""
 
-def space_scores(space: Space, data: Any, column: str, classes: str | None, seed: int) -> Measures:
+
+def space_scores(
+    space: Space, data: Table, column: str, classes: str | None, seed: int, *, shots: Sequence[int] = SHOTS
+) -> Measures:
     """Accuracies of a space on dev and test, and how evenly the texts are spread in it."""
     found: Measures = {}
     for split in ("dev", "test"):
-        vectors = space.embed(text=list(data[split][column]))
+        vectors = space.embed(text=data[split][column])
         found[f"{split}/uniformity"] = uniformity(vectors)
         if classes is not None:
             names = sorted(set(data[split][classes]))
-            found |= _accuracies(split, vectors, space.embed(text=names), names, data[split][classes], seed)
+            found |= _accuracies(split, vectors, space.embed(text=names), names, data[split][classes], seed, shots)
     return found
 
 
-def word_scores(data: Any, column: str, classes: str, seed: int) -> Measures:
+def word_scores(data: Table, column: str, classes: str, seed: int, *, shots: Sequence[int] = SHOTS) -> Measures:
     """The floor: TF-IDF, its document frequencies those of the training texts and of the classes' names."""
     found: Measures = {}
     for split in ("dev", "test"):
         names = sorted(set(data[split][classes]))
         model = TfIdf([*data["train"][column], *names])
-        texts, of_names = (torch.from_numpy(model(part).toarray()) for part in (list(data[split][column]), names))
-        found |= _accuracies(split, texts, of_names, names, data[split][classes], seed)
+        texts, of_names = (torch.from_numpy(model(part).toarray()) for part in (data[split][column], names))
+        found |= _accuracies(split, texts, of_names, names, data[split][classes], seed, shots)
     return found
 
 
-def model_scores(name: str, data: Any, column: str, classes: str, seed: int) -> Measures:
+def model_scores(name: str, data: Table, column: str, classes: str, seed: int) -> Measures:
     """An upper reference: a published text encoder, as it is."""
     encoder, cache = open_encoder("text", name).eval(), FeatureCache(cache_folder() / "features")
-
-    def embed(texts: Sequence[str]) -> Tensor:
-        return torch.cat([found for found in encode_once(encoder, list(texts), cache, keep=1) if found is not None])
-
+    names = {split: sorted(set(data[split][classes])) for split in ("dev", "test")}
+    texts = [text for split in names for text in (*data[split][column], *names[split])]
+    vectors = torch.cat([found for found in encode_once(encoder, texts, cache, keep=1) if found is not None])
+    of = dict(zip(texts, vectors, strict=True))
     found: Measures = {}
-    for split in ("dev", "test"):
-        names = sorted(set(data[split][classes]))
-        found |= _accuracies(split, embed(data[split][column]), embed(names), names, data[split][classes], seed)
+    for split in names:
+        asked, of_names = (torch.stack([of[text] for text in part]) for part in (data[split][column], names[split]))
+        found |= _accuracies(split, asked, of_names, names[split], data[split][classes], seed, SHOTS)
     return found
+
+
+def named(name: str, measures: Measures) -> Measures:
+    """Measures of a floor or a reference, by its name."""
+    return {f"{name}/{key}": value for key, value in measures.items()}
 
 
 def _accuracies(
-    split: str, texts: Tensor, of_names: Tensor, names: list[str], classes: Sequence[str], seed: int
+    split: str,
+    texts: Tensor,
+    of_names: Tensor,
+    names: list[str],
+    classes: Sequence[str],
+    seed: int,
+    shots: Sequence[int],
 ) -> Measures:
-    labels = torch.tensor([names.index(name) for name in classes])
+    numbers = {name: number for number, name in enumerate(names)}
+    labels = torch.tensor([numbers[name] for name in classes])
     asked = zero_shot(texts, torch.nn.functional.normalize(of_names, dim=1), labels).as_dict()
     fewest = int(torch.bincount(labels).min())
     return {f"{split}/zero_shot/{name}": asked[name] for name in ("accuracy", "chance", "majority")} | {
-        f"{split}/few_shot/{shots}": few_shot(texts, labels, shots=shots, seed=seed)
-        for shots in SHOTS
-        if shots < fewest and len(names) > 1
+        f"{split}/few_shot/{number}": few_shot(texts, labels, shots=number, seed=seed)
+        for number in shots
+        if number < fewest and len(names) > 1
     }

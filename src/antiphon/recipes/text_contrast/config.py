@@ -1,0 +1,71 @@
+"""Settings of the text-contrast recipe: the cell of the taxonomy, and what it is studied on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from antiphon.config import Config as Settings
+from antiphon.data.pairs import Pairs
+from antiphon.encoders.heads import HeadConfig
+from antiphon.encoders.towers import Tower
+from antiphon.evaluation.sts import scored_pairs
+from antiphon.training.fit import Train
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Config(Settings):
+    """Settings of the recipe."""
+
+    study: Literal["classes", "tail", "keys", "views"] = "classes"
+    """What the run is about: classes that training never saw; labels of a long tail, many to a text; how many keys a
+    loss gains from; or what views do to sentences."""
+    data: Pairs = Pairs(source="intents", columns=("text",), split_by="intent")
+    classes: str | None = "words"
+    """The column with each row's class as a phrase, for `class`, `label` and the measures; None where there is none."""
+    text: Tower = Tower(encoder="scratch-small-words", head=HeadConfig(pooling="attention", norm="none"))
+    pairing: Literal["texts", "pair", "class", "label", "words", "tokens", "none"] = "words"
+    """none: nothing is trained, the random encoder is measured."""
+    view: Literal["none", "deletion", "span", "reorder", "repetition", "crop", "typos"] = "deletion"
+    """What is done to each text anew whenever it is read; `none` leaves dropout alone to make two views differ."""
+    rate: Share = 0.2
+    """How far: the chance or share of words. Under pairing=words deletion hides the word that is asked for as often."""
+    negatives: Literal["batch", "hard", "queue", "drawn"] = "batch"
+    hard: PositiveInt = 8
+    """How many keys of the batch each text is compared with under negatives=hard: those that score highest."""
+    queue: PositiveInt = 1024
+    """How many keys of earlier batches there are under negatives=queue."""
+    drawn: PositiveInt = 64
+    """K: how many keys of the batch, by chance, each text is compared with under negatives=drawn."""
+    loss: Literal["ranking", "binary", "triplet"] = "ranking"
+    corrected: bool = False
+    """Take log(K p) off the scores, p being how often the key is one among all (pairings label and words)."""
+    labels: PositiveInt = 3
+    """Under pairing=words: how many of its words a text is asked for at once."""
+    common: NonNegativeInt = 50
+    """So many of the most frequent words are never asked for: they tell nothing."""
+    replaced: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Share of the words that pairing=tokens replaces, by words drawn as often as they occur."""
+    answers: Literal["words", "numbers"] = "words"
+    """study=tail: a label is its words, read by the encoder as a text is; or a number, an output of its own."""
+    least: PositiveInt = 3
+    """study=tail: labels that fewer training texts have are left out."""
+    start: NonNegativeInt = 0
+    """study=tail: so many steps of pairing=words on the training texts come first; train.steps follow."""
+    counts: tuple[PositiveInt, ...] = (1, 4, 16, 64, 255)
+    """study=keys: the K that are tried, from the least to the most."""
+    rates: tuple[Share, ...] = (0.05, 0.2, 0.4)
+    """study=views: how far each view is taken; `view` and `rate` name the one that the run tells of."""
+    dev: tuple[Pairs, ...] = (scored_pairs("stsb", "dev"),)
+    """study=views: scored pairs to choose settings by."""
+    asked: tuple[Pairs, ...] = (scored_pairs("sickr", "train", 1500), scored_pairs("sts2013", "test"))
+    """study=views: scored pairs to be measured on; no sentence of theirs is trained on."""
+    looked_at: PositiveInt = 60
+    """study=views: so many sentences of the scored pairs are changed, and compared by the reference."""
+    reference: str | None = None
+    """A published text encoder to measure beside, by name: an upper reference, not a floor."""
+    width: PositiveInt = 128
+    temperature: PositiveFloat = 0.07
+    train: Train = Train()

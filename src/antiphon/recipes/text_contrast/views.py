@@ -1,0 +1,174 @@
+"""How dangerous is a view? What each does to sentences, at several rates, and to similarity when it is trained with.
+
+The primer warns that one changed token can turn a meaning round. So for each view and rate:
+
+    cosine    of a sentence and its changed self, by a published encoder (`reference`)
+    touched   the share of words of negation and of numbers that are there more or less often than before
+    sts       similarity (Spearman) after contrast of two views of each training sentence
+
+All are measured once for a seed; a run tells those of its own `view` and `rate`, as `test/sts` and so on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from antiphon.data.cache import cache_folder
+from antiphon.data.pairs import expand, load
+from antiphon.decode import clean_text
+from antiphon.encoders.features import FeatureCache, encode_once
+from antiphon.encoders.open import open_encoder
+from antiphon.encoders.space import Space
+from antiphon.errors import UserError
+from antiphon.evaluation.report.figures import curves
+from antiphon.evaluation.sts import scored_sets, similarities, word_floors
+from antiphon.recipes.text_contrast.config import Config
+from antiphon.recipes.text_contrast.learner import opened, train
+from antiphon.recipes.text_contrast.rows import VIEWS, Row, training_rows
+from antiphon.recipes.text_contrast.scores import named
+from antiphon.runs import Measures, Run
+
+_MARKED = re.compile(
+    r"\d[\d.,]*|\b(?:no|not|none|nobody|nothing|never|neither|without|zero|one|two|three|four|five|six|seven|eight|nine|"
+    r"ten|eleven|twelve|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million|billion)\b|"
+    r"\b\w+n['’]t\b",
+    re.IGNORECASE,
+)
+"""Words that turn a meaning round when they are lost: of negation, and numbers."""
+
+
+def of_views(cfg: Config, run: Run) -> Measures:
+    """Measure all views at all rates, once for a seed; save the space of this run's own, and tell of it."""
+    if cfg.view != "none" and cfg.rate not in cfg.rates:
+        raise UserError(f"rate={cfg.rate:g} is none of rates={list(cfg.rates)}: add it there")
+    own = "none" if cfg.view == "none" else f"{cfg.view}_{cfg.rate:g}"
+    shared = _shared(cfg)
+    sweep = Run.of("text_contrast_views", shared, seed=run.seed, root=run.folder.parent)
+    found = sweep.result or sweep.finish(_sweep(shared, sweep))
+    Space.load(_folder(sweep, own)).save(run.folder / "space")
+    own_measures = {key.removeprefix(f"{own}/"): value for key, value in found.items() if key.startswith(f"{own}/")}
+    _draw(run, cfg, found)
+    return {**found, **own_measures}
+
+
+def changed(texts: Sequence[str], view: str, rate: float, seed: int) -> list[str]:
+    """Each text, changed once."""
+    change, generator = VIEWS[view](rate), torch.Generator().manual_seed(seed)
+    return [text if change is None else change(text, generator) for text in texts]
+
+
+def touched(before: Sequence[str], after: Sequence[str]) -> float:
+    """The share of all words of negation and numbers that a text has more or less often afterwards; 0 without any."""
+    count = moved = 0
+    for old, new in zip(before, after, strict=True):
+        words, left = (Counter(word.lower() for word in _MARKED.findall(text)) for text in (old, new))
+        count += words.total()
+        moved += sum(min(number, abs(number - left[word])) for word, number in words.items())
+    return moved / max(count, 1)
+
+
+def _shared(cfg: Config) -> Config:
+    """What the sweep depends on; the rest by default."""
+    names = (
+        "study", "data", "text", "negatives", "hard", "queue", "drawn", "loss", "rates", "dev", "asked", "looked_at",
+        "reference", "width", "temperature", "train",
+    )  # fmt: skip
+    return Config(pairing="texts", classes=None, **{name: getattr(cfg, name) for name in names})
+
+
+def _sweep(cfg: Config, run: Run) -> Measures:
+    scored = scored_sets(cfg.dev, cfg.asked)
+    texts = {split: _sentences(scored, split) for split in ("dev", "test")}
+    rows = _rows(cfg, {text for several in texts.values() for text in several})
+    cells = {f"{view}_{rate:g}": (view, rate) for view in VIEWS if view != "none" for rate in cfg.rates}
+    cells["none"] = ("none", 0.0)
+    measures = word_floors(scored) | _harm(cfg, texts, cells, run.seed)
+    run.seed_all()
+    measures |= named("random", similarities(partial(_embed, opened(cfg, rows).space().eval()), scored))
+    for name, (view, rate) in cells.items():
+        one = cfg.but(view=view, rate=rate)
+        run.seed_all()
+        learner = opened(one, rows)
+        train(learner, rows, Run.of("text_contrast_view", one, seed=run.seed, root=run.folder.parent))
+        learner.space().eval().save(_folder(run, name))
+        measures |= named(name, similarities(partial(_embed, learner.space().eval()), scored))
+    return measures
+
+
+def _harm(
+    cfg: Config, texts: Mapping[str, Sequence[str]], cells: Mapping[str, tuple[str, float]], seed: int
+) -> Measures:
+    """What each view does to sentences, before any training: to all of them, and to some by the reference."""
+    found: Measures = {}
+    pairs: dict[str, tuple[list[str], list[str]]] = {}
+    for split, several in texts.items():
+        order = torch.randperm(len(several), generator=torch.Generator().manual_seed(seed)).tolist()
+        some = [several[at] for at in order[: cfg.looked_at]]
+        for name, (view, rate) in cells.items():
+            found[f"{name}/{split}/touched"] = touched(several, changed(several, view, rate, seed))
+            pairs[f"{name}/{split}/cosine"] = some, changed(some, view, rate, seed)
+    if cfg.reference is None:
+        return found
+    every = list(dict.fromkeys(text for sides in pairs.values() for side in sides for text in side))
+    of = dict(zip(every, _published(cfg.reference, every), strict=True))
+    for key, sides in pairs.items():
+        first, second = (torch.stack([of[text] for text in side]) for side in sides)
+        found[key] = float(torch.nn.functional.cosine_similarity(first, second, dim=1).mean())
+    return found
+
+
+def _rows(cfg: Config, scored: set[str]) -> list[Row]:
+    """Sentences to train on, none of them scored."""
+    data = load(cfg.data)
+    columns = expand(cfg.data.columns, data.column_names)
+    table = data.select_columns(sorted({"id", *columns}))[:]
+    kept = [at for at, text in enumerate(table[columns[0]]) if text and text.strip() not in scored]
+    if len(columns) != 1 or len(kept) < 2:
+        raise UserError(f"study=views wants one column of texts with two rows or more, data gives {', '.join(columns)}")
+    return training_rows({name: [column[at] for at in kept] for name, column in table.items()}, columns, None)
+
+
+def _sentences(scored: Mapping[str, Any], split: str) -> list[str]:
+    """Every sentence of the scored pairs of a split, once."""
+    several = [rows for name, rows in scored.items() if name.startswith(f"{split}/")]
+    texts = [text for rows in several for side in ("text_1", "text_2") for text in rows[side]]
+    return list(dict.fromkeys(clean_text(text) for text in texts))
+
+
+def _embed(space: Space, texts: Sequence[str]) -> Tensor:
+    return space.embed(text=list(texts))
+
+
+def _published(name: str, texts: Sequence[str]) -> Tensor:
+    encoder, cache = open_encoder("text", name).eval(), FeatureCache(cache_folder() / "features")
+    return torch.cat([found for found in encode_once(encoder, texts, cache, keep=1) if found is not None]).float()
+
+
+def _folder(run: Run, name: str) -> Path:
+    return run.folder / "spaces" / name
+
+
+def _draw(run: Run, cfg: Config, found: Measures) -> None:
+    """A picture of each measure: a line for each view, over the rate."""
+    told = {"touched": "share of negations and numbers touched", "sts": "Spearman's correlation"}
+    told |= {"cosine": f"cosine by {cfg.reference}"} if cfg.reference is not None else {}
+    captions = {
+        "touched": "How many words of negation and numbers each view loses or doubles, over its rate.",
+        "cosine": "How near a sentence stays to itself, over the rate of each view.",
+        "sts": "Similarity (means of the sets) after contrast with each view, over its rate.",
+    }
+    for key, y in told.items():
+        lines = {
+            view: [(100 * rate, found[f"{view}_{rate:g}/test/{key}"]) for rate in sorted(cfg.rates)]
+            for view in VIEWS
+            if view != "none"
+        }
+        run.picture(f"views-{key}", curves(lines, x="rate, %", y=y), captions[key])
