@@ -42,7 +42,7 @@ from antiphon.evaluation.claims import Arm, Claim, Paper
 from antiphon.generation.caption import Captioner, cut, tokens_of
 from antiphon.generation.decoding import Decoding
 from antiphon.generation.models import open_language_model
-from antiphon.recipes.audio_captioning.measuring import asked, drawn
+from antiphon.recipes.audio_captioning.measuring import asked, compared, drawn
 from antiphon.recipes.audio_captioning.names import NAMES
 from antiphon.recipes.audio_captioning.pairing import Pairing, paired_rows
 from antiphon.recipes.audio_captioning.rows import (
@@ -101,8 +101,8 @@ class Config(Settings):
     decoding: Decoding = Decoding(max_tokens=20)
     space: Train = Train()
     """How the space is trained."""
-    start: Train = Train()
-    """How the captioner is trained before the arms part."""
+    start: Train | None = Train()
+    """How the captioner is trained before the arms part; None: they part from the beginning."""
     train: Train = Train()
 
 
@@ -148,7 +148,8 @@ def run(cfg: Config, run: Run) -> Measures:
     texts = list(corpus["text"])
     read = vectors_of(branches["text"], towers["text"], texts, cfg.text.keep)
     captioner = _captioner(cfg, texts, branches["text"], towers["text"])
-    _start(cfg, run, captioner, read, texts)
+    if cfg.start is not None:
+        _start(cfg, cfg.start, run, captioner, read, texts)
     heard = {split: _heard(cfg, run, part, branches[sound], towers[sound]) for split, part in data.items()}
     given, said = (read, texts) if cfg.learn_from == "text" else _supervised(cfg, run, corpus, heard["train"])
     learner = Captioning(captioner, names=cfg.names, spoiled=cfg.spoiled)
@@ -166,6 +167,7 @@ def run(cfg: Config, run: Run) -> Measures:
         found, shown = asked(captioner, space, heard[split], read, texts, cfg.decoding, cfg.names)
         measures |= {f"{split}/{name}": value for name, value in found.items()}
     run.picture("captions", *drawn(heard["test"], shown))
+    run.picture("ways", *compared(found))
     return run.finish(measures)
 
 
@@ -254,12 +256,12 @@ def _captioner(cfg: Config, texts: list[str], branch: Branch, tower: Encoder) ->
     return captioner
 
 
-def _start(cfg: Config, run: Run, captioner: Captioner, vectors: Tensor, texts: list[str]) -> None:
+def _start(cfg: Config, start: Train, run: Run, captioner: Captioner, vectors: Tensor, texts: list[str]) -> None:
     """Train on plain text vectors, with two names half of the time: one start for all arms and seeds of a corpus."""
     learner = Captioning(captioner, names=2, spoiled=cfg.spoiled, often=0.5)
     collate = collate_of(cfg.width, replace=0.0, variance=0.0, tags=2, seed=0)
     rows = _rows(captioner, vectors, texts, cfg.near)
-    fit(learner, rows, cfg.start, _shared(cfg, run, "start", _OF_THE_START, seed=0), collate=collate)
+    fit(learner, rows, start, _shared(cfg, run, "start", _OF_THE_START, seed=0), collate=collate)
 
 
 def _rows(captioner: Captioner, vectors: Tensor, texts: list[str], near: int) -> list[dict[str, Any]]:
@@ -314,8 +316,6 @@ KINDS = (
 )  # fmt: skip
 """Kinds of ESC-10 and the animals that AudioCaps' captions mention alone often enough."""
 
-_CLOTHO = {"source": "captions", "columns": ("text",), "options": {"sets": ["clotho"], "most": 2600}}
-
 
 def laptop() -> Config:
     """The claims' setting: ESC-10 and animals, 10 clips of a kind in a fold; AudioCaps' captions of these kinds."""
@@ -361,35 +361,49 @@ def paper() -> Config:
     )
 
 
-_OTHER = Pairs.model_validate(_CLOTHO).model_dump()
+# dev: of 2,600 Clotho captions drawn at large, three kinds had five or fewer each, and texts' own vectors named 2 of 14
+_CLOTHO = Pairs(
+    source="captions", columns=("text",), options={"sets": ["clotho"], "kinds": list(KINDS), "each": 200}
+).model_dump()  # fmt: skip
+
+_ANEW = {
+    "start": None,
+    "layers": 1,
+    "train": Train(steps=120, batch_size=32, lr=2e-3, precision="bfloat16", save_every=1000).model_dump(),
+}
+"""Arms that part from the beginning, each with as many steps: a smaller captioner, for time."""
+
+
+def _named(text: str, better: Arm, worse: Arm) -> Claim:
+    return Claim(text, better=better, worse=worse, metric="test/sound/hit", floor="test/shuffled/hit")
+
 
 CLAIMS = [
-    Claim(
+    _named(
+        "Trained on another set's texts of these kinds (Clotho), names in a hard prompt help (the paper's cross-domain "
+        "claim).",
+        Arm(captions=_CLOTHO, names=2, **_ANEW), Arm(captions=_CLOTHO, names=0, **_ANEW),
+    ),
+    _named(
         "Trained with mixed augmentation, captions name the event of a sound more often than without augmentation.",
-        better=Arm(augment="mixed"),
-        worse=Arm(augment="none"),
-        metric="test/sound/hit",
-        floor="test/shuffled/hit",
+        Arm(augment="mixed"), Arm(augment="none"),
     ),
-    Claim(
-        "Trained on texts of another set (Clotho), names in a hard prompt help (the paper's cross-domain claim).",
-        better=Arm(captions=_OTHER, names=2),
-        worse=Arm(captions=_OTHER, names=0),
-        metric="test/sound/hit",
-        floor="test/shuffled/hit",
-    ),
-    Claim(
+    _named(
         "Trained on texts of the same set, names in a hard prompt help.",
-        better=Arm(augment="mixed", names=2),
-        worse=Arm(augment="mixed"),
-        metric="test/sound/hit",
-        floor="test/shuffled/hit",
+        Arm(augment="mixed", names=2), Arm(augment="mixed"),
+    ),
+    _named(
+        "Sounds in training are worth more than texts alone (supervised against zero-shot).",
+        Arm(augment="mixed", learn_from="sound"), Arm(augment="mixed"),
+    ),
+    # Added when the claims above were known, by a look at dev.
+    _named(
+        "Exploratory: trained from the beginning on, mixed augmentation names the event more often than none.",
+        Arm(augment="mixed", **_ANEW), Arm(augment="none", **_ANEW),
     ),
     Claim(
-        "Sounds in training are worth more than texts alone (supervised against zero-shot).",
-        better=Arm(augment="mixed", learn_from="sound"),
-        worse=Arm(augment="mixed"),
-        metric="test/sound/hit",
-        floor="test/shuffled/hit",
+        "Exploratory: trained from the beginning on, mixed augmentation comes nearer to references than none (CIDEr-D).",
+        better=Arm(augment="mixed", **_ANEW), worse=Arm(augment="none", **_ANEW),
+        metric="test/sound/CIDEr-D", floor="test/prior/CIDEr-D",
     ),
-]
+]  # fmt: skip
