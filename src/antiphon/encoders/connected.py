@@ -23,6 +23,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from transformers import AutoModel, AutoTokenizer
 
 from antiphon.encoders import Encoder
+from antiphon.encoders.heads import Standard
 from antiphon.encoders.pooling import masked_mean
 from antiphon.encoders.prompted import LEAST, Beginning, Prompt, check_template, prompt_ids, prompted
 from antiphon.errors import WrongValue
@@ -90,7 +91,7 @@ class Cells(Encoder):
 
 
 class Connector(nn.Module):
-    """Cells to soft tokens: two layers, and a norm that makes them as long as the model's words.
+    """Cells to soft tokens: two layers for each cell, and beside them a linear map of the cells' mean.
 
     Args:
         width: H.
@@ -98,23 +99,56 @@ class Connector(nn.Module):
         hidden: width of the layer between.
     """
 
-    size: Tensor
+    centre: Tensor
+    spread: Tensor
 
     def __init__(self, width: int, out: int, *, hidden: int = 512) -> None:
         super().__init__()
         self.settings = {"width": width, "out": out, "hidden": hidden}
-        self.map = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, out))
-        self.norm = nn.LayerNorm(out)
-        self.register_buffer("size", torch.ones(()))
-
-    def measure(self, words_VD: Float[Tensor, "v d"]) -> None:
-        """Soft tokens begin as long as these vectors are, on average."""
-        self.size.copy_(words_VD.detach().float().norm(dim=1).mean() / math.sqrt(words_VD.shape[1]))
+        self.norm = Standard(width)
+        self.linear = nn.Linear(width, out)
+        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, out))
+        self.register_buffer("centre", torch.zeros(out))
+        self.register_buffer("spread", torch.ones(out))
 
     def forward(self, cells_BCH: Float[Tensor, "b c h"]) -> Float[Tensor, "b c d"]:
         """A soft token for each cell."""
-        soft_BCD: Tensor = self.norm(self.map(cells_BCH)) * self.size
+        inputs_BCH = self._standard(cells_BCH)
+        said_B1D = self.linear(inputs_BCH.mean(1, keepdim=True))
+        soft_BCD: Tensor = self.centre + self.spread * (said_B1D + self.layers(inputs_BCH))
         return soft_BCD
+
+    @torch.no_grad()
+    def measure(self, cells_NCH: Float[Tensor, "n c h"], words_VD: Float[Tensor, "v d"]) -> None:
+        """Take mean and deviation of each number of the cells, and of the model's words, as soft tokens shall have."""
+        self.norm.measure(cells_NCH.flatten(0, 1))
+        self.centre.copy_(words_VD.float().mean(0))
+        self.spread.copy_(words_VD.float().std(0))
+
+    @torch.no_grad()
+    def begin(self, cells_NCH: Float[Tensor, "n c h"], told_ND: Float[Tensor, "n d"], *, penalty: float = 0.3) -> None:
+        """Begin as the ridge regression from the mean cell to a mean of the caption's words; the layers as nothing.
+
+        Regression draws all towards its mean: predictions are stretched to the length that the targets have.
+
+        Args:
+            cells_NCH: of training pictures, measured before.
+            told_ND: a mean of the model's vectors of each caption's tokens.
+            penalty: as a share of the pictures.
+        """
+        inputs = self._standard(cells_NCH).mean(1).double()
+        told = ((told_ND - self.centre) / self.spread).double()
+        centre = told.mean(0)
+        ridge = inputs.T @ inputs + penalty * len(inputs) * torch.eye(inputs.shape[1], dtype=torch.float64)
+        weight = torch.linalg.solve(ridge, inputs.T @ (told - centre))
+        stretch = (told - centre).norm(dim=1).mean() / (inputs @ weight).norm(dim=1).mean()
+        self.linear.weight.copy_((weight * stretch).T)
+        self.linear.bias.copy_(centre)
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
+
+    def _standard(self, cells_BCH: Tensor) -> Tensor:
+        return torch.unflatten(self.norm(cells_BCH.flatten(0, 1)), 0, cells_BCH.shape[:2])
 
 
 class ConnectedImage(Encoder):

@@ -30,9 +30,7 @@ class LowRank(nn.Module):
         dora: decompose the weights into size and direction.
     """
 
-    def __init__(
-        self, whole: nn.Linear, rank: int, *, alpha: float, dropout: float = 0.0, dora: bool = False
-    ) -> None:
+    def __init__(self, whole: nn.Linear, rank: int, *, alpha: float, dropout: float = 0.0, dora: bool = False) -> None:
         super().__init__()
         if not 1 <= rank <= min(whole.weight.shape):
             shape = tuple(whole.weight.shape)

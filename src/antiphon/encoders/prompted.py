@@ -285,6 +285,7 @@ def _plain(prompt: Prompt, user: str) -> str:
 
 
 def check_template(prompt: Prompt, owner: Any) -> None:
+    """A chat prompt wants a chat template."""
     if prompt.chat and not getattr(owner, "chat_template", None):
         raise WrongValue(f"{type(owner).__name__} has no chat template: set it, or say chat=false for a plain prompt")
 
