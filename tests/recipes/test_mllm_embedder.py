@@ -52,7 +52,7 @@ def _own_cache(tmp_path, monkeypatch):
 def of_texts(**changes):
     """`tiny()` on pairs of texts."""
     made = mllm_embedder.tiny().dev[0].but(options={"task": "made", "split": "train"})
-    return mllm_embedder.tiny().but(data=made, least=4.0, **changes)
+    return mllm_embedder.tiny().but(data=made, least=4.0).but(**changes)
 
 
 def pairs_of(count: int, seed: int, *, documents: int | None = None, queries: int | None = None) -> Mined:

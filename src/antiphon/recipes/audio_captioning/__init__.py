@@ -13,7 +13,8 @@ No official code was found; sigma, rho, the number of names, sizes and rates are
 
 differs: the claims' space is trained here, small, against a frozen text model; the paper takes CLAP (`checkpoint`).
 differs: the language model is cut to its first layers and the captions' words; it is tuned as a whole.
-differs: all arms go on from one start, trained on each corpus without augmentation, with names half of the time.
+differs: arms go on from one start, trained on each corpus without augmentation, with names half of the time; or they
+  part from the beginning (`start=null`: the cross-domain claim, and the exploratory ones), with a smaller model.
 differs: no sounds with captions of people are at hand: a clip's captions are those that mention its kind alone.
 differs: the metrics are event hits, CIDEr-D, BLEU and ROUGE-L; METEOR and SPICE want Java.
 """
@@ -38,12 +39,13 @@ from antiphon.encoders.sequence import MelChunks
 from antiphon.encoders.space import Branch, Space, branches_of
 from antiphon.encoders.towers import Tower
 from antiphon.errors import UserError
-from antiphon.evaluation.claims import Arm, Claim, Paper
+from antiphon.evaluation.claims import Paper
 from antiphon.generation.caption import Captioner, cut, tokens_of
 from antiphon.generation.decoding import Decoding
 from antiphon.generation.models import open_language_model
+from antiphon.recipes.audio_captioning.claims import CLAIMS
 from antiphon.recipes.audio_captioning.measuring import asked, compared, drawn
-from antiphon.recipes.audio_captioning.names import NAMES
+from antiphon.recipes.audio_captioning.names import KINDS, NAMES
 from antiphon.recipes.audio_captioning.pairing import Pairing, paired_rows
 from antiphon.recipes.audio_captioning.rows import (
     Heard,
@@ -57,6 +59,8 @@ from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.types import Views
+
+__all__ = ["CLAIMS", "PAPER", "Config", "laptop", "paper", "run", "tiny"]
 
 PAPER = Paper("2406.06295", "Zero-Shot Audio Captioning Using Soft and Hard Prompts")
 
@@ -310,13 +314,6 @@ def tiny() -> Config:
     )
 
 
-KINDS = (
-    "baby cry", "bird", "cat", "clock tick", "dog bark", "fire crackling", "frog", "helicopter", "lion",
-    "person sneeze", "rain", "rooster", "sea waves", "sheep",
-)  # fmt: skip
-"""Kinds of ESC-10 and the animals that AudioCaps' captions mention alone often enough."""
-
-
 def laptop() -> Config:
     """The claims' setting: ESC-10 and animals, 10 clips of a kind in a fold; AudioCaps' captions of these kinds."""
     options = {"kinds": list(KINDS), "each": 200}
@@ -359,51 +356,3 @@ def paper() -> Config:
         decoding=Decoding(method="beam", beams=4),
         train=Train(steps=11_700, batch_size=64, lr=1e-5, weight_decay=0.02),  # WSAC's rate, batch and 15 of its epochs
     )
-
-
-# dev: of 2,600 Clotho captions drawn at large, three kinds had five or fewer each, and texts' own vectors named 2 of 14
-_CLOTHO = Pairs(
-    source="captions", columns=("text",), options={"sets": ["clotho"], "kinds": list(KINDS), "each": 200}
-).model_dump()  # fmt: skip
-
-_ANEW = {
-    "start": None,
-    "layers": 1,
-    "train": Train(steps=120, batch_size=32, lr=2e-3, precision="bfloat16", save_every=1000).model_dump(),
-}
-"""Arms that part from the beginning, each with as many steps: a smaller captioner, for time."""
-
-
-def _named(text: str, better: Arm, worse: Arm) -> Claim:
-    return Claim(text, better=better, worse=worse, metric="test/sound/hit", floor="test/shuffled/hit")
-
-
-CLAIMS = [
-    _named(
-        "Trained on another set's texts of these kinds (Clotho), names in a hard prompt help (the paper's cross-domain "
-        "claim).",
-        Arm(captions=_CLOTHO, names=2, **_ANEW), Arm(captions=_CLOTHO, names=0, **_ANEW),
-    ),
-    _named(
-        "Trained with mixed augmentation, captions name the event of a sound more often than without augmentation.",
-        Arm(augment="mixed"), Arm(augment="none"),
-    ),
-    _named(
-        "Trained on texts of the same set, names in a hard prompt help.",
-        Arm(augment="mixed", names=2), Arm(augment="mixed"),
-    ),
-    _named(
-        "Sounds in training are worth more than texts alone (supervised against zero-shot).",
-        Arm(augment="mixed", learn_from="sound"), Arm(augment="mixed"),
-    ),
-    # Added when the claims above were known, by a look at dev.
-    _named(
-        "Exploratory: trained from the beginning on, mixed augmentation names the event more often than none.",
-        Arm(augment="mixed", **_ANEW), Arm(augment="none", **_ANEW),
-    ),
-    Claim(
-        "Exploratory: trained from the beginning on, mixed augmentation comes nearer to references than none (CIDEr-D).",
-        better=Arm(augment="mixed", **_ANEW), worse=Arm(augment="none", **_ANEW),
-        metric="test/sound/CIDEr-D", floor="test/prior/CIDEr-D",
-    ),
-]  # fmt: skip

@@ -131,8 +131,8 @@ def compared(found: Measures) -> tuple[Markup, str]:
     cells = [Markup("").join(Markup("<td>{}</td>").format(one) for one in (said, *values)) for said, values in lines]
     rows = Markup("\n").join(Markup("<tr>{}</tr>").format(line) for line in cells)
     caption = (
-        "Ways to a caption of a test sound: how often it names the kind (mean over kinds), how many captions differ, and "
-        f"how near they are to reference captions. Captions dealt out at random name {found['shuffled/hit']:.2f}."
+        "Ways to a caption of a test sound: how often it names the kind (mean over kinds), how many captions differ, "
+        f"and how near they are to reference captions. Captions dealt out at random name {found['shuffled/hit']:.2f}."
     )
     return Markup("<table><tbody>{}</tbody></table>").format(rows), caption
 

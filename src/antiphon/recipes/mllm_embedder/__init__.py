@@ -41,27 +41,25 @@ from antiphon.config import Config as Settings
 from antiphon.data.cache import cache_folder
 from antiphon.data.pairs import Pairs, load
 from antiphon.encoders import Encoder
-from antiphon.encoders.batched import embed_items
 from antiphon.encoders.connected import Cells, ConnectedImage
 from antiphon.encoders.features import FeatureCache
-from antiphon.encoders.heads import Head, HeadConfig, identity_head, unit
+from antiphon.encoders.heads import Head, HeadConfig, identity_head
 from antiphon.encoders.items import Items
 from antiphon.encoders.lora import add_low_rank, merge_low_rank
-from antiphon.encoders.open import open_encoder
 from antiphon.encoders.prompted import PromptedText
 from antiphon.encoders.space import Branch, Space
 from antiphon.encoders.towers import Tower
 from antiphon.errors import UserError
-from antiphon.evaluation.claims import Arm, Claim, Paper
-from antiphon.evaluation.floors import TfIdf
+from antiphon.evaluation.claims import Paper
 from antiphon.evaluation.sts import Embed, scored_pairs
 from antiphon.generation.models import open_language_model
 from antiphon.objectives.contrast import contrast
+from antiphon.recipes.mllm_embedder.claims import CLAIMS
 from antiphon.recipes.mllm_embedder.pictures import (
     Shown,
     connected,
     learn_captions,
-    linear_head,
+    linear_reference,
     picture_first,
     pictured,
     shows_pictures,
@@ -70,11 +68,13 @@ from antiphon.recipes.mllm_embedder.pictures import (
 from antiphon.recipes.mllm_embedder.prompts import WORDINGS, Level, caption_prompt, prompt_of
 from antiphon.recipes.mllm_embedder.rows import Twins, Whole, joined, twins_of, twins_of_classes
 from antiphon.recipes.mllm_embedder.saha import Mined, Rule, clusters_of, purity
-from antiphon.recipes.mllm_embedder.trial import Trial, clusters_drawn
+from antiphon.recipes.mllm_embedder.trial import Trial, clusters_drawn, floors, measured, named
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.types import Views
+
+__all__ = ["CLAIMS", "PAPER", "Config", "laptop", "paper", "run", "tiny"]
 
 PAPER = Paper("2508.00955", "From Generator to Embedder: Building Zero-Shot Discriminative Embedding Model")
 
@@ -205,8 +205,8 @@ def run(cfg: Config, run: Run) -> Measures:
     branch = Branch(items.stand_in(), identity_head(encoder.width))
     untrained = partial(items.vectors, branch)
     drawn = run.seed if cfg.drawn and seen else None
-    measures = _measured(untrained, trial, pairs, drawn) | trial.floors()
-    measures |= _floors(cfg, texts, trial, {} if seen else pairs)
+    measures = measured(untrained, trial, pairs, drawn) | trial.floors()
+    measures |= floors(trial, texts, {} if seen else pairs, cfg.reference)
     measures |= {
         f"chance/{split}/{name}": value
         for split in (("dev", "test") if seen else ())
@@ -214,7 +214,7 @@ def run(cfg: Config, run: Run) -> Measures:
     }
     if cfg.negatives != "off":
         branch, mined = _trained(cfg, run, items, pairs["train"], untrained)
-        measures |= mined | _named("tuned", _measured(partial(items.vectors, branch), trial, pairs, drawn))
+        measures |= mined | named("tuned", measured(partial(items.vectors, branch), trial, pairs, drawn))
         if trial.intents is not None:
             twins = twins_of_classes(trial.intents, "intent")
             told = _purities(cfg, twins, twins.mined(untrained), run.seed)
@@ -231,10 +231,10 @@ def run(cfg: Config, run: Run) -> Measures:
 
 def _pairs(cfg: Config, run: Run) -> tuple[dict[str, Twins], dict[str, Tensor]]:
     """Pairs of texts by split, no document in two of them; none where nothing is trained; and no pictures."""
-    if len(cfg.data.columns) != 2:
-        raise UserError(f"data.columns={','.join(cfg.data.columns)}: wanted two, of queries and of documents")
     if cfg.negatives == "off":
         return {}, {}
+    if len(cfg.data.columns) != 2:
+        raise UserError(f"data.columns={','.join(cfg.data.columns)}: wanted two, of queries and of documents")
     first, second = cfg.data.columns
     return twins_of(load(cfg.data), (first, second), least=cfg.least, most=cfg.most).split(run.seed), {}
 
@@ -244,7 +244,9 @@ def _readers(
 ) -> tuple[Encoder, ConnectedImage | Branch | None]:
     """The encoder of texts, and where there are pictures, the one that shares its model, or is its reference."""
     if eye is not None and cfg.shown == "linear":
-        return _linear(cfg, eye, pairs["train"], cells)
+        if cfg.reference is None or cfg.negatives != "off":
+            raise UserError("shown=linear is measured untrained, in a text encoder's space: negatives=off, reference=")
+        return linear_reference(cfg.reference, eye, pairs["train"], cells)
     model, tokenizer = open_language_model(cfg.text.encoder)
     if cfg.half and cfg.locked:
         for weight in model.parameters():  # not model.to(): the angles of positions would lose their precision
@@ -263,16 +265,6 @@ def _readers(
     if cfg.shown == "connector":
         learn_captions(image, model, pairs["train"], cells, cfg.start, _start_run(cfg, run))
     return encoder, image.over(eye, prompt(image=True))
-
-
-def _linear(cfg: Config, eye: Cells, train: Twins, cells: dict[str, Tensor]) -> tuple[Encoder, Branch]:
-    """The upper reference: no language model, and a linear map of pictures that learned from the same pairs."""
-    if cfg.reference is None or cfg.negatives != "off":
-        raise UserError("shown=linear is measured untrained, in the space of a text encoder: negatives=off, reference=")
-    encoder = open_encoder("text", cfg.reference)
-    pairs = picture_first(train, cells)
-    told = unit(embed_items(encoder, [text for _, text in pairs]))
-    return encoder, Branch(eye, linear_head(cells, [key for key, _ in pairs], told))
 
 
 def _start_run(cfg: Config, run: Run) -> Run:
@@ -326,32 +318,6 @@ def _purities(cfg: Config, twins: Twins, pairs: Mined, seed: int) -> Measures:
     return purity(clusters, pairs, twins.alike)
 
 
-def _measured(embed: Embed, trial: Trial, pairs: dict[str, Twins], drawn: int | None = None) -> Measures:
-    """Of the trial, and where there are pairs, retrieval of those of dev and test."""
-    found = trial.measured(embed)
-    for split in ("dev", "test") if pairs else ():
-        found |= {f"{split}/{name}": value for name, value in pairs[split].answers(embed, drawn).items()}
-    return found
-
-
-def _floors(cfg: Config, texts: list[str], trial: Trial, pairs: dict[str, Twins]) -> Measures:
-    """The same of words in common, of a random encoder, and of the reference."""
-    if not pairs and not trial.texts():
-        return {}
-    words = TfIdf(texts)
-    measures = _named("tfidf", _measured(lambda some: torch.tensor(words(some).toarray()).float(), trial, pairs))
-    others = {"random": "scratch-tiny"} | ({} if cfg.reference is None else {cfg.reference: cfg.reference})
-    for name, kind in others.items():
-        other = Items(open_encoder("text", kind), texts, FeatureCache(cache_folder() / "features"))
-        published = Branch(other.stand_in(), identity_head(other.encoder.width))
-        measures |= _named(name, _measured(partial(other.vectors, published), trial, pairs))
-    return measures
-
-
-def _named(name: str, measures: Measures) -> Measures:
-    return {f"{name}/{key}": value for key, value in measures.items()}
-
-
 _CAPTION = (
     "Clusters as they were mined: a query and its document; the documents it is to be told from, each with the query "
     "that owns it; and those whose owners were too near to the query, which are likely answers to it."
@@ -401,90 +367,6 @@ def paper() -> Config:
         temperature=0.02,
         locked=False,
         rank=8,
+        dora=True,
         train=Train(steps=1500, batch_size=128, lr=5e-5, warmup=100 / 1500, schedule="linear"),
     )
-
-
-_ZERO_SHOT = {"negatives": "off", "wording": None, "drawn": True}
-
-
-def _untasked(text: str, worse: Level) -> Claim:
-    shared = {"instruction": False, **_ZERO_SHOT}
-    better, other = Arm(prompt="both", **shared), Arm(prompt=worse, **shared)
-    return Claim(text, better=better, worse=other, metric="test/sts", floor="tfidf/test/sts")
-
-
-def _prompted(text: str, worse: Level, metric: str = "test/sts", better: Level = "both") -> Claim:
-    return Claim(
-        text, better=Arm(prompt=better, **_ZERO_SHOT), worse=Arm(prompt=worse, **_ZERO_SHOT), metric=metric,
-        floor=f"tfidf/{metric}",
-    )  # fmt: skip
-
-
-def _mined(text: str, worse: Rule, metric: str, floor: str, *, higher: bool = True) -> Claim:
-    return Claim(text, better=Arm(), worse=Arm(negatives=worse), metric=metric, floor=floor, higher=higher)
-
-
-_STAMPS = Pairs(source="stamps", columns=("image", "text")).model_dump()
-_PICTURES = {"data": _STAMPS, "most": None, "test": (), "intents": None, "drawn": True, **_ZERO_SHOT}
-
-
-def _seen(text: str, better: Arm, worse: Arm) -> Claim:
-    return Claim(text, better=better, worse=worse, metric="test/R@10", floor="chance/test/R@10")
-
-
-CLAIMS = [
-    _mined("Clusters by SaHa teach more than any pairs of a batch (R@1).", "batch", "tuned/test/R@1", "test/R@1"),
-    _mined("Clusters by SaHa teach more than the nearest documents (R@1).", "top", "tuned/test/R@1", "test/R@1"),
-    _mined("Clusters by SaHa teach more than those behind the nearest (R@1).", "skip", "tuned/test/R@1", "test/R@1"),
-    _mined("The sort by owners teaches more than none (R@1).", "unsorted", "tuned/test/R@1", "test/R@1"),
-    _mined(
-        "SaHa's negatives are false less often than the nearest documents.",
-        "top", "clusters/false_negatives", "clusters/chance", higher=False,
-    ),
-    _mined(
-        "The sort by owners takes false negatives away.",
-        "unsorted", "clusters/false_negatives", "clusters/chance", higher=False,
-    ),
-    _mined(
-        "SaHa's negatives are of the query's intent less often than the nearest utterances.",
-        "top", "intents/false_negatives", "intents/chance", higher=False,
-    ),
-    _prompted("Rules at both levels beat the bare text at similarity (the headline).", "none"),
-    _prompted("Both levels beat the user's alone.", "user"),
-    _prompted("Both levels beat the system's alone.", "system"),
-    _prompted("Both levels beat the chat template alone.", "chat"),
-    _prompted("Both levels beat a one-word prompt without a chat.", "word"),
-    _prompted("They find another utterance of the intent more often than the bare text.", "none", "intents/R@1"),
-    _prompted("They beat the bare text also where the mean vector is taken away.", "none", "centred/test/sts"),
-    # Pictures (with captions that training never saw), by a connector: arms as of the texts' claims, fixed before.
-    _seen(
-        "Pictures find their captions more often by rules at both levels than bare (the headline, for images).",
-        Arm(prompt="both", **_PICTURES), Arm(prompt="none", **_PICTURES),
-    ),
-    _seen(
-        "For pictures both levels beat the user's alone.",
-        Arm(prompt="both", **_PICTURES), Arm(prompt="user", **_PICTURES),
-    ),
-    _seen(
-        "For pictures both levels beat the system's alone.",
-        Arm(prompt="both", **_PICTURES), Arm(prompt="system", **_PICTURES),
-    ),
-    _seen(
-        "A connector that learned captions beats one that did not.",
-        Arm(prompt="both", **_PICTURES), Arm(prompt="both", shown="untrained", **_PICTURES),
-    ),
-    _seen(
-        "The same pairs teach a linear map into a text encoder's space more than the connector (an upper reference).",
-        Arm(prompt="both", shown="linear", **_PICTURES), Arm(prompt="both", **_PICTURES),
-    ),
-    # Added when the claims above were known, by a look at dev: exploratory.
-    _untasked("Without a task in front, both levels beat the user's alone.", "user"),
-    _untasked("Without a task in front, both levels beat the system's alone.", "system"),
-    _untasked("Without a task in front, both levels beat a one-word prompt without a chat.", "word"),
-    Claim(
-        "The task in front of a text takes away from similarity.",
-        better=Arm(prompt="both", instruction=False, **_ZERO_SHOT), worse=Arm(prompt="both", **_ZERO_SHOT),
-        metric="test/sts", floor="tfidf/test/sts",
-    ),
-]  # fmt: skip

@@ -24,9 +24,11 @@ from antiphon.data.collate import Collate
 from antiphon.data.pairs import Pairs, expand, signal_of, splits
 from antiphon.decode import BadInput, clean_text
 from antiphon.encoders import Encoder
+from antiphon.encoders.batched import embed_items
 from antiphon.encoders.connected import Cells, ConnectedImage, Connector
 from antiphon.encoders.features import FeatureCache, Features, encode_once, file_size
 from antiphon.encoders.heads import Head, HeadConfig, unit
+from antiphon.encoders.open import open_encoder
 from antiphon.encoders.prompted import Prompt
 from antiphon.encoders.space import Branch
 from antiphon.encoders.text import padded_ids
@@ -191,6 +193,13 @@ def vectors_of(image: ConnectedImage | Branch, cells: Mapping[str, Tensor]) -> d
     reader = image.over(Features(image.cells.width, signal="image"))
     found = encode_once(reader, [cells[key] for key in keys], FeatureCache(cache_folder() / "features"))
     return dict(zip(keys, found, strict=True))
+
+
+def linear_reference(name: str, eye: Cells, train: Twins, cells: Mapping[str, Tensor]) -> tuple[Encoder, Branch]:
+    """A published text encoder, and a linear map of pictures into its space that learned from the same pairs."""
+    encoder, pairs = open_encoder("text", name), picture_first(train, cells)
+    told = unit(embed_items(encoder, [text for _, text in pairs]))
+    return encoder, Branch(eye, linear_head(cells, [key for key, _ in pairs], told))
 
 
 @torch.no_grad()
