@@ -14,7 +14,7 @@ No official code was found; sigma, rho, the number of names, sizes and rates are
 differs: the claims' space is trained here, small, against a frozen text model; the paper takes CLAP (`checkpoint`).
 differs: the language model is cut to its first layers and the captions' words; it is tuned as a whole.
 differs: arms go on from one start, trained on each corpus without augmentation, with names half of the time; or they
-  part from the beginning (`start=null`: the cross-domain claim, and the exploratory ones), with a smaller model.
+  part from the beginning (`start=null`: the cross-domain claim), with a smaller model.
 differs: no sounds with captions of people are at hand: a clip's captions are those that mention its kind alone.
 differs: the metrics are event hits, CIDEr-D, BLEU and ROUGE-L; METEOR and SPICE want Java.
 """
