@@ -69,7 +69,7 @@ class Cells(Encoder):
         root = math.isqrt(count)
         if root * root != count or root < self.side:
             raise WrongValue(f"{count} cells of a picture: wanted a square map of {self.side} x {self.side} or more")
-        map_BHRR = inner.tokens.transpose(1, 2).unflatten(2, (root, root))
+        map_BHRR = torch.unflatten(inner.tokens.transpose(1, 2), 2, (root, root))
         cells_BCH = adaptive_avg_pool2d(map_BHRR, self.side).flatten(2).transpose(1, 2)
         mask = batch.present[:, None].expand(-1, self.side**2)
         return Encoded(cells_BCH, mask, masked_mean(cells_BCH, mask))
@@ -144,8 +144,8 @@ class Connector(nn.Module):
         stretch = (told - centre).norm(dim=1).mean() / (inputs @ weight).norm(dim=1).mean()
         self.linear.weight.copy_((weight * stretch).T)
         self.linear.bias.copy_(centre)
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        for weight in self.layers[-1].parameters():
+            nn.init.zeros_(weight)
 
     def _standard(self, cells_BCH: Tensor) -> Tensor:
         return torch.unflatten(self.norm(cells_BCH.flatten(0, 1)), 0, cells_BCH.shape[:2])

@@ -50,7 +50,8 @@ class LowRank(nn.Module):
         if self.magnitude is None:
             return whole + added
         scale = self._scale()
-        return whole + (scale - 1) * linear(dropped, self.whole.weight) + scale * added
+        out: Tensor = whole + (scale - 1) * linear(dropped, self.whole.weight) + scale * added
+        return out
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
@@ -66,7 +67,8 @@ class LowRank(nn.Module):
     def _scale(self) -> Tensor:
         """m / |V| of each output."""
         assert self.magnitude is not None
-        return self.magnitude / self._direction().detach().norm(dim=1)
+        scale: Tensor = self.magnitude / self._direction().detach().norm(dim=1)
+        return scale
 
 
 def add_low_rank(
