@@ -57,8 +57,8 @@ def test_layers_on_top_of_layers_are_the_model(model, tokenizer, first, last):
     torch.testing.assert_close(top(batch).pooled, whole(batch).pooled, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("rank", [None, 2])
-def test_alone_as_in_a_batch_and_read_back(model, tokenizer, rank, tmp_path):
+@pytest.mark.parametrize(("rank", "dora"), [(None, False), (2, False), (2, True)])
+def test_alone_as_in_a_batch_and_read_back(model, tokenizer, rank, dora, tmp_path):
     inner = CausalText(model, tokenizer, layers=2, max_tokens=60)
     check_alone_is_batch(inner, TEXTS)
     check_round_trip(inner, tmp_path / "inner", TEXTS)
@@ -69,7 +69,7 @@ def test_alone_as_in_a_batch_and_read_back(model, tokenizer, rank, tmp_path):
     with torch.inference_mode():
         assert again(batch).tokens.shape == (4, 1, 48)
         torch.testing.assert_close(again(batch).tokens[:, 0], inner(batch).pooled)
-    top = CausalTop.of(model, inner, 2, rank=rank)
+    top = CausalTop.of(model, inner, 2, rank=rank, dora=dora)
     for parameter in top.parameters():
         if parameter.requires_grad:
             parameter.data += 0.05

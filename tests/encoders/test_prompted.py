@@ -168,7 +168,8 @@ def test_a_copy_works(tokenizer):
     with torch.inference_mode():
         wanted = encoder(encoder.collate(TEXTS)).pooled
         other = copy.deepcopy(encoder)
-        assert other._kept is None
+        assert other.beginning._kept is None
+        assert other.beginning.decoder is other.decoder
         torch.testing.assert_close(other(other.collate(TEXTS)).pooled, wanted)
 
 

@@ -11,7 +11,7 @@ from antiphon.encoders.space import Space
 from antiphon.errors import UserError
 from antiphon.generation.caption import Captioner
 from antiphon.recipes import audio_captioning
-from antiphon.recipes.audio_captioning.measuring import Shown, drawn
+from antiphon.recipes.audio_captioning.measuring import Shown, compared, drawn
 from antiphon.recipes.audio_captioning.names import NAMES
 from antiphon.recipes.audio_captioning.rows import (
     Heard,
@@ -132,6 +132,24 @@ def test_pictures_escape_what_came_from_rows():
     assert "Rain &amp; &lt;i&gt;" in table
     assert "name the kind of 100% of all test sounds" in caption
     assert "of 0%" in caption
+
+
+def test_ways_stand_beside_each_other():
+    names = ("sound", "projected", "text", "retrieved", "template", "prior")
+    metrics = ("hit", "unique", "CIDEr-D", "BLEU-4", "ROUGE-L")
+    found = {
+        f"{name}/{metric}": at + place / 10 for at, name in enumerate(names) for place, metric in enumerate(metrics)
+    }
+    table, caption = compared(found | {"shuffled/hit": 0.125})
+    assert "<td>the nearest training caption</td><td>3.00</td><td>3.10</td><td>3.20</td>" in table
+    assert "dealt out at random name 0.12" in caption
+
+
+def test_arms_that_part_from_the_beginning_share_no_start(tmp_path):
+    cfg = audio_captioning.tiny().but(train__steps=2, space__steps=2, start=None)
+    measures = audio_captioning.run(cfg, Run.of("audio_captioning", cfg, root=tmp_path))
+    assert not list(tmp_path.glob("audio_captioning_start-*"))
+    assert 0 <= measures["test/retrieved/hit"] <= 1
 
 
 def test_arms_share_the_space_and_the_start_and_what_is_kept_captions_sounds(tmp_path):

@@ -7,17 +7,38 @@ import math
 import pytest
 import torch
 from datasets import Dataset
+from sklearn.linear_model import Ridge
 from torch.nn.functional import normalize
 
+from antiphon.data.sources import load
 from antiphon.encoders.features import FeatureCache, Features
 from antiphon.encoders.heads import identity_head
 from antiphon.encoders.items import Items
 from antiphon.encoders.space import Branch, Space
 from antiphon.encoders.text import ByteText
 from antiphon.errors import UserError, WrongValue
+from antiphon.generation.models import open_language_model
 from antiphon.recipes import mllm_embedder
-from antiphon.recipes.mllm_embedder.prompts import SYSTEM, USER, WORD, WORDINGS, prompt_of
-from antiphon.recipes.mllm_embedder.rows import Twins, Whole, twins_of, twins_of_classes
+from antiphon.recipes.mllm_embedder.pictures import (
+    PENALTY,
+    Captioning,
+    Ids,
+    connected,
+    linear_head,
+    mapped,
+    telling_means,
+)
+from antiphon.recipes.mllm_embedder.prompts import (
+    SHOWN,
+    SYSTEM,
+    USER,
+    WORD,
+    WORD_SHOWN,
+    WORDINGS,
+    caption_prompt,
+    prompt_of,
+)
+from antiphon.recipes.mllm_embedder.rows import Twins, Whole, joined, twins_of, twins_of_classes
 from antiphon.recipes.mllm_embedder.saha import Cluster, Mined, clusters_of, purity
 from antiphon.recipes.mllm_embedder.trial import Trial, clusters_drawn
 from antiphon.runs import Run
@@ -26,6 +47,12 @@ from antiphon.runs import Run
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("ANTIPHON_CACHE", str(tmp_path / "cache"))
+
+
+def of_texts(**changes):
+    """`tiny()` on pairs of texts."""
+    made = mllm_embedder.tiny().dev[0].but(options={"task": "made", "split": "train"})
+    return mllm_embedder.tiny().but(data=made, least=4.0).but(**changes)
 
 
 def pairs_of(count: int, seed: int, *, documents: int | None = None, queries: int | None = None) -> Mined:
@@ -179,6 +206,9 @@ def test_prompts_differ_in_what_their_names_say():
         assert not prompt_of("none", wording).chat
         word = prompt_of("word", wording)
         assert (word.before, word.after) == WORD[wording]
+        shown, word_shown = (prompt_of(level, wording, image=True) for level in ("both", "word"))
+        assert (shown.system, shown.before, shown.after) == (SYSTEM[wording], *SHOWN[wording])
+        assert (word_shown.before, word_shown.after) == WORD_SHOWN[wording]
         assert not word.chat
         assert all("one word" in text or "single word" in text for text in (both.system, both.after, word.after))
 
@@ -245,7 +275,7 @@ def test_pictures_show_what_was_dropped_and_escape_texts():
 
 
 def test_nothing_is_trained_where_nothing_is_mined(tmp_path):
-    cfg = mllm_embedder.tiny().but(negatives="off", wording=None)
+    cfg = of_texts(negatives="off", wording=None)
     run = Run.of("mllm_embedder", cfg, seed=1, root=tmp_path)
     measures = mllm_embedder.run(cfg, run)
     assert not any(name.startswith(("tuned/", "clusters/")) for name in measures)
@@ -254,13 +284,19 @@ def test_nothing_is_trained_where_nothing_is_mined(tmp_path):
     assert space.branch("text").encoder.prompt == prompt_of("both", 1, chat=False)
 
 
-def test_low_rank_maps_learn_inside_the_model_and_are_merged(tmp_path):
-    cfg = mllm_embedder.tiny().but(locked=False, rank=2, train__steps=4, dev=(), test=(), intents=None)
+@pytest.mark.parametrize("dora", [False, True])
+def test_low_rank_maps_learn_inside_the_model_and_are_merged(dora, tmp_path):
+    cfg = of_texts(locked=False, rank=2, dora=dora, train__steps=4, dev=(), test=(), intents=None)
     run = Run.of("mllm_embedder", cfg, root=tmp_path)
     measures = mllm_embedder.run(cfg, run)
     assert measures["tuned/test/R@1"] >= 0
     space = Space.load(run.folder / "space")
-    assert not any(name.endswith(".up") for name, _ in space.named_parameters())
+    assert not any(name.endswith((".up", ".magnitude")) for name, _ in space.named_parameters())
+    before = open_language_model("scratch-tiny")[0].model.layers[0].mlp.up_proj.weight
+    after = space.branch("text").encoder.decoder.layers[0].mlp.up_proj.weight
+    assert after.shape == before.shape
+    texts = ["a red circle", "it"]
+    assert torch.equal(space.embed(text=texts), Space.load(run.folder / "space").embed(text=texts))
 
 
 def test_on_rows_of_ones_own(tmp_path):
@@ -276,9 +312,144 @@ def test_on_rows_of_ones_own(tmp_path):
 
 
 def test_settings_that_cannot_be(tmp_path):
-    one = mllm_embedder.tiny().but(data__columns=("text_1",))
+    one = of_texts(data__columns=("text_1",))
     with pytest.raises(UserError, match=r"data\.columns=text_1: wanted two, of queries and of documents"):
         mllm_embedder.run(one, Run.of("mllm_embedder", one, root=tmp_path))
-    few = mllm_embedder.tiny().but(each=400)
+    few = of_texts(each=400)
     with pytest.raises(UserError, match="intents: no class has 400 texts or more; give a lower each="):
         mllm_embedder.run(few, Run.of("mllm_embedder", few, root=tmp_path))
+
+
+def pictures_of_six():
+    """Three concepts, two pictures each; the last has two captions."""
+    return Twins([f"picture {at}" for at in range(6)], ["a", "a", "b", "b", "c", "d"], list("xxyyzz"))
+
+
+def embed_by(vectors):
+    return lambda names: torch.stack([vectors[name] for name in names])
+
+
+def test_answers_of_pictures_are_those_of_their_class_both_ways():
+    axes = dict(zip("xyz", torch.eye(3), strict=True))
+    twins = pictures_of_six()
+    right = {name: axes[of] for side in (twins.queries, twins.documents) for name, of in
+             zip(side, twins.classes, strict=True)}  # fmt: skip
+    found = twins.answers(embed_by(right))
+    assert found["R@1"] == found["turned/R@1"] == found["both/R@1"] == 1.0
+    wrong = right | {"picture 4": axes["x"]}  # asks for a; as a document, 5 still answers c and d
+    found = twins.answers(embed_by(wrong))
+    assert found["R@1"] == pytest.approx(5 / 6)
+    assert found["both/R@1"] == pytest.approx((found["R@1"] + found["turned/R@1"]) / 2)
+    # of four captions 1 is right for x and y, 2 for z; of six pictures 2 are right for each caption
+    assert twins.chance(embed_by(right))["R@1"] == pytest.approx((4 * 1 / 4 + 2 * 2 / 4) / 6)
+    assert twins.turned().chance(embed_by(right))["R@1"] == pytest.approx(2 / 6)
+    drawn = {twins.found(embed_by(wrong), seed)["R@1"] for seed in range(8)}
+    assert len(drawn) > 1, "queries are drawn with replacement"
+
+
+def test_sub_sets_side_by_side_keep_their_clusters_apart_and_no_picture_is_its_own_negative(tmp_path):
+    twins = pictures_of_six()
+    names = twins.texts()
+    vectors = dict(zip(names, normalize(torch.randn(len(names), 4), dim=1), strict=True))
+    sets = [twins, twins.turned()]
+    mined = [one.mined(embed_by(vectors)) for one in sets]
+    found = [[Cluster(0, [2, 4], [3])], [Cluster(1, [2, 4], [], True)]]
+    both, pairs, clusters = joined(sets, mined, found)
+    assert [one.rows for one in clusters] == [[0, 2, 4], [7, 8, 10]]
+    assert (clusters[0].dropped, clusters[1].again) == ([3], True)
+    assert (both.queries[7], both.documents[7]) == ("a", "picture 1")
+    torch.testing.assert_close(pairs.document_MD[pairs.documents[7]], vectors["picture 1"])
+    torch.testing.assert_close(pairs.query_ND[7], vectors["a"])
+    assert len(set(pairs.queries[:6]) & set(pairs.queries[6:])) == 0
+    items = Items(ByteText("tiny"), names, None)
+    batch = Whole(both, pairs, items, clusters)(Whole(both, pairs, items, clusters).rows())
+    assert batch["query_id"].tolist() == batch["document_id"].tolist() == [0, 1, 2, 0, 1, 2]
+    assert joined(sets[:1], mined[:1], found[:1])[1] is mined[0]
+
+
+def test_a_picture_is_read_as_its_caption_is_learned_by_hand():
+    """The loss is -log p of each token behind the picture, over all tokens, and of padding nothing."""
+    model, tokenizer = open_language_model("scratch-tiny")
+    model.requires_grad_(False)
+    eye = Features(5, signal="image")
+    cells = [torch.randn(4, 5) for _ in range(3)]
+    image = connected(model, tokenizer, caption_prompt(chat=False), eye, hidden=6, cells=cells)
+    captions = [[5, 6, 7], [8], [9, 10]]
+    learner = Captioning(image, model.get_output_embeddings())
+    batch = {"cells": eye.collate(cells), "ids": Ids().collate(captions)}
+    found = learner(batch)["caption"]
+    words, nats = model.get_input_embeddings(), 0.0
+    for at, ids in enumerate(captions):
+        soft = image.connector(torch.stack(cells))[at]
+        start = words(torch.tensor([tokenizer.bos_token_id]))
+        logits = model(inputs_embeds=torch.cat([start, soft, words(torch.tensor(ids))])[None]).logits[0]
+        nats -= sum(logits[4 + place].log_softmax(0)[token] for place, token in enumerate(ids))
+    torch.testing.assert_close(found, nats / 6, atol=1e-4, rtol=1e-4)
+    assert {name.partition(".")[0] for name, _ in learner.named_parameters()} == {"connector"}
+    found.backward()
+    assert all(value.grad is not None for value in image.connector.parameters())
+
+
+def test_rare_words_weigh_more_in_a_captions_mean():
+    words = torch.eye(4)
+    found = telling_means([[0, 1], [0, 2], [0, 3]], words)
+    assert found[0, 1] > 0.99
+    assert found.sum(1).tolist() == pytest.approx([1.0] * 3)
+    torch.testing.assert_close(telling_means([[0], [0]], words), words[[0, 0]])
+
+
+def test_a_linear_head_is_ridge_regression():
+    cells = {f"p{at}": torch.randn(4, 5) for at in range(20)}
+    told = normalize(torch.randn(20, 3), dim=1)
+    head = linear_head(cells, sorted(cells), told)
+    means = torch.stack([cells[key].mean(0) for key in sorted(cells)])
+    inputs = ((means - means.mean(0)) / means.std(0)).numpy()
+    ridge = Ridge(alpha=PENALTY * 20).fit(inputs, told.numpy())
+    wanted = normalize(torch.from_numpy(ridge.predict(inputs)).float(), dim=1)
+    torch.testing.assert_close(mapped(head, [cells[key] for key in sorted(cells)]), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_pictures_in_a_space_and_what_arms_share(tmp_path):
+    off = mllm_embedder.tiny().but(negatives="off", dev=(), test=(), intents=None)
+    kept = {}
+    for name, cfg, seed in [
+        ("both", off, 0), ("none", off.but(prompt="none"), 1), ("untrained", off.but(shown="untrained"), 0),
+        ("linear", off.but(shown="linear", reference="scratch-tiny"), 0),
+    ]:  # fmt: skip
+        run = Run.of("mllm_embedder", cfg, seed=seed, root=tmp_path)
+        measures = mllm_embedder.run(cfg, run)
+        assert 0 <= measures["test/both/R@1"] <= 1
+        kept[name] = Space.load(run.folder / "space")
+    assert len(list(tmp_path.glob("mllm_embedder_start-*"))) == 1, "one connector for all arms and seeds"
+    learned, other = (kept[name].branch("image").encoder.connector.state_dict() for name in ("both", "none"))
+    assert all(torch.equal(value, other[name]) for name, value in learned.items())
+    bare = kept["untrained"].branch("image").encoder.connector.state_dict()
+    assert not torch.equal(bare["linear.weight"], learned["linear.weight"])
+    pictures = list(load("made", rows=4)["image"])
+    vectors = {name: space.embed(image=pictures) for name, space in kept.items()}
+    assert all(value.shape == (4, kept[name].width) for name, value in vectors.items())
+    assert not torch.allclose(vectors["both"], vectors["untrained"], atol=1e-3)
+    assert kept["none"].branch("image").encoder.prompt == prompt_of("none", 0, chat=False, image=True)
+
+
+def test_captions_may_ask_for_pictures(tmp_path):
+    cfg = mllm_embedder.tiny().but(data__columns=("text", "image"), train__steps=4, dev=(), test=(), intents=None)
+    measures = mllm_embedder.run(cfg, Run.of("mllm_embedder", cfg, root=tmp_path))
+    assert 0 <= measures["tuned/test/both/R@1"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"locked": False}, "locked=false trains on texts alone, and data.columns has pictures: say locked=true"),
+        (
+            {"shown": "linear", "reference": None, "negatives": "off"},
+            "shown=linear is measured untrained, in the space",
+        ),
+        ({"data__columns": ("image", "speech")}, "data.columns=image,speech: wanted one of pictures and one of texts"),
+    ],
+)
+def test_pictures_that_cannot_be(changes, message, tmp_path):
+    cfg = mllm_embedder.tiny().but(**changes)
+    with pytest.raises(UserError, match=message):
+        mllm_embedder.run(cfg, Run.of("mllm_embedder", cfg, root=tmp_path))

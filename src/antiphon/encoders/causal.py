@@ -129,6 +129,7 @@ class CausalTop(OverFrozen):
         dropout: on the states that are read, and on attention.
         rank: of the low-rank maps that learn in the place of the layers; None trains the layers whole.
         alpha: times 1 / rank, the weight of those maps.
+        dora: decompose the weights those maps are added to (`lora.py`).
     """
 
     def __init__(
@@ -141,15 +142,17 @@ class CausalTop(OverFrozen):
         dropout: float = 0.1,
         rank: int | None = None,
         alpha: float = 16.0,
+        dora: bool = False,
     ) -> None:
         settings = {"decoder": decoder, "normed": normed, "pooling": pooling, "dropout": dropout}
-        super().__init__(inner, int(decoder["hidden_size"]), settings | {"rank": rank, "alpha": alpha})
+        settings |= {"rank": rank, "alpha": alpha, "dora": dora}
+        super().__init__(inner, int(decoder["hidden_size"]), settings)
         config = AutoConfig.for_model(**decoder)
         config.attention_dropout = dropout
         self.decoder, self.pooling = _built(config, normed=normed, words=False), pooling
         self.dropout = nn.Dropout(dropout)
         if rank is not None:
-            add_low_rank(self.decoder, rank, alpha=alpha)
+            add_low_rank(self.decoder, rank, alpha=alpha, dora=dora)
 
     @classmethod
     def of(
@@ -163,6 +166,7 @@ class CausalTop(OverFrozen):
         dropout: float = 0.1,
         rank: int | None = None,
         alpha: float = 16.0,
+        dora: bool = False,
     ) -> CausalTop:
         """The layers behind the first `first` ones of a model, up to `last` (None: all, with the last norm).
 
@@ -174,8 +178,8 @@ class CausalTop(OverFrozen):
         top = cls(inner, whole.config.to_diff_dict(), normed=normed, pooling=pooling, dropout=dropout)
         top.decoder.load_state_dict(whole.state_dict())
         if rank is not None:
-            top.settings |= {"rank": rank, "alpha": alpha}
-            add_low_rank(top.decoder, rank, alpha=alpha)
+            top.settings |= {"rank": rank, "alpha": alpha, "dora": dora}
+            add_low_rank(top.decoder, rank, alpha=alpha, dora=dora)
         return top
 
     def encode(self, inner: Encoded) -> Encoded:

@@ -19,6 +19,7 @@ from antiphon.encoders import Encoder
 from antiphon.encoders.audio import WindowedAudio
 from antiphon.encoders.blocks import SIZES
 from antiphon.encoders.causal import CausalText, CausalTop
+from antiphon.encoders.connected import Cells, ConnectedImage
 from antiphon.encoders.features import Features
 from antiphon.encoders.framevectors import FrameVectors
 from antiphon.encoders.grams import GramBag
@@ -41,7 +42,7 @@ KINDS: dict[str, type[Encoder]] = {
         TransformersText, ByteText, SpelledText, WhisperSpeech, WaveSpeech, MelSpeech, WindowedAudio,
         EfficientNetLite, TransformersImage, ScratchImage, Features, MelChunks, Recurrent,
         WordCnn, GramBag, Parts, Ordered, Frames, Patches, VideoTower, CausalText, CausalTop,
-        PromptedText, PromptedImage, FrameVectors,
+        PromptedText, PromptedImage, FrameVectors, ConnectedImage, Cells,
     )
 }  # fmt: skip
 

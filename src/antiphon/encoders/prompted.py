@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 from transformers import AutoModel, AutoProcessor, AutoTokenizer, DynamicCache
@@ -46,6 +47,47 @@ class Prompt(Config):
     words, behind the start token if there is one; the last token is then the last of those words."""
 
 
+class Beginning:
+    """Tokens that stand in front of others, read once: their keys and values, kept while no weight changes.
+
+    Args:
+        decoder: a causal language model without its head.
+        ids: the tokens.
+    """
+
+    def __init__(self, decoder: Any, ids: Sequence[int]) -> None:
+        self.decoder, self.ids = decoder, list(ids)
+        self._kept: tuple[Any, list[tuple[Tensor, Tensor]]] | None = None
+
+    def behind(self, shared: int, **inputs: Tensor) -> Float[Tensor, "b t d"]:
+        """Hidden states of what stands behind the first `shared` tokens: `input_ids` or `inputs_embeds`."""
+        ((name, values),) = inputs.items()
+        cache = DynamicCache(config=self.decoder.config)
+        for layer, (keys, others) in enumerate(self._states()):
+            there = [part[:, :, :shared].expand(len(values), -1, -1, -1) for part in (keys, others)]
+            cache.update(there[0], there[1], layer)
+        places = torch.arange(shared, shared + values.shape[1], device=values.device)[None]
+        out = self.decoder(**{name: values}, past_key_values=cache, position_ids=places, use_cache=True)
+        states: Tensor = out.last_hidden_state
+        return states
+
+    @torch.no_grad()
+    def _states(self) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of the tokens in each layer."""
+        weights = list(self.decoder.parameters())
+        # weights that were made in inference mode do not tell when they change
+        state = None if any(weight.is_inference() for weight in weights) else state_of(self.decoder)
+        if self._kept is None or state is None or self._kept[0] != state:
+            cache = DynamicCache(config=self.decoder.config)
+            ids = torch.tensor([self.ids], device=self.decoder.device)
+            self.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
+            self._kept = state, [(layer.keys, layer.values) for layer in cache.layers]
+        return self._kept[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_kept": None}  # what can be computed again is neither copied nor pickled
+
+
 class PromptedText(Encoder):
     """A text in a prompt, by a causal language model: one vector, at the last token.
 
@@ -66,7 +108,7 @@ class PromptedText(Encoder):
         self, model: Any, tokenizer: Any, prompt: Prompt, *, max_tokens: int = 512, reuse: bool = True
     ) -> None:
         super().__init__()
-        _check_template(prompt, tokenizer)
+        check_template(prompt, tokenizer)
         self.decoder = model.base_model
         self.tokenizer, self.prompt, self.max_tokens, self.reuse = tokenizer, prompt, max_tokens, reuse
         self.width = int(self.decoder.config.get_text_config().hidden_size)
@@ -74,7 +116,7 @@ class PromptedText(Encoder):
         added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
         self.signs = sorted({*added, *tokenizer.all_special_tokens})
         self.prefix = _common([self._prompted(text) for text in ("a", "The", "0", "(", "é")])
-        self._kept: tuple[Any, list[tuple[Tensor, Tensor]]] | None = None
+        self.beginning = Beginning(self.decoder, self.prefix)
 
     def collate(self, items: Sequence[Any]) -> Padded:
         """Texts to the token ids of whole prompts, `(B, T)`, padded at the end."""
@@ -105,7 +147,7 @@ class PromptedText(Encoder):
         if shared < LEAST:
             shared, states_BTD = 0, self.decoder(input_ids=batch.values, use_cache=False).last_hidden_state
         else:
-            states_BTD = self._behind(batch.values[:, shared:], shared)
+            states_BTD = self.beginning.behind(shared, input_ids=batch.values[:, shared:])
         pooled = last_token(states_BTD, batch.mask[:, shared:]).float()
         return Encoded(pooled[:, None], batch.present[:, None], pooled)
 
@@ -122,18 +164,8 @@ class PromptedText(Encoder):
         model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype="auto")
         return cls(model, AutoTokenizer.from_pretrained(folder), Prompt(**kept.pop("prompt")), **kept)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_kept": None}  # what can be computed again is neither copied nor pickled
-
     def _prompted(self, text: str) -> list[int]:
-        user = f"{self.prompt.before}{text}{self.prompt.after}"
-        if self.prompt.chat:
-            said = self.tokenizer.apply_chat_template(_turns(self.prompt, user), tokenize=False, **_OPENED)
-        else:
-            said = _plain(self.prompt, user)
-        ids: list[int] = list(self.tokenizer(said, add_special_tokens=False, verbose=False)["input_ids"])
-        start = self.tokenizer.bos_token_id
-        return ids if self.prompt.chat or start is None or ids[:1] == [start] else [start, *ids]
+        return prompt_ids(self.prompt, self.tokenizer, prompted(self.prompt, self.tokenizer, text))
 
     def _shared(self, batch: Padded) -> int:
         """How many first tokens all prompts of a batch have in common with the prefix, leaving one of each."""
@@ -141,29 +173,6 @@ class PromptedText(Encoder):
         most = min([len(self.prefix), *(batch.lengths[batch.present] - 1).tolist()]) if len(lines) else 0
         same = lines[:, :most] == torch.tensor(self.prefix[:most], device=lines.device)
         return int(same.all(0).long().cumprod(0).sum()) if most > 0 else 0
-
-    def _behind(self, ids_BT: Tensor, shared: int) -> Tensor:
-        """Hidden states of tokens that stand behind the first `shared` ones of the prefix."""
-        cache = DynamicCache(config=self.decoder.config)
-        for layer, (keys, values) in enumerate(self._prefix_states()):
-            there = [part[:, :, :shared].expand(len(ids_BT), -1, -1, -1) for part in (keys, values)]
-            cache.update(there[0], there[1], layer)
-        places = torch.arange(shared, shared + ids_BT.shape[1], device=ids_BT.device)[None]
-        out = self.decoder(input_ids=ids_BT, past_key_values=cache, position_ids=places, use_cache=True)
-        states: Tensor = out.last_hidden_state
-        return states
-
-    def _prefix_states(self) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of the prefix in each layer, kept while no weight changes."""
-        weights = list(self.decoder.parameters())
-        # weights that were made in inference mode do not tell when they change
-        state = None if any(weight.is_inference() for weight in weights) else state_of(self.decoder)
-        if self._kept is None or state is None or self._kept[0] != state:
-            cache = DynamicCache(config=self.decoder.config)
-            ids = torch.tensor([self.prefix], device=self.decoder.device)
-            self.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
-            self._kept = state, [(layer.keys, layer.values) for layer in cache.layers]
-        return self._kept[1]
 
 
 class PromptedImage(Encoder):
@@ -185,7 +194,7 @@ class PromptedImage(Encoder):
 
     def __init__(self, model: Any, processor: Any, prompt: Prompt, *, size: int = 448) -> None:
         super().__init__()
-        _check_template(prompt, processor)
+        check_template(prompt, processor)
         self.decoder = model.base_model
         self.processor, self.prompt, self.size = processor, prompt, size
         self.width = int(self.decoder.config.get_text_config().hidden_size)
@@ -247,6 +256,21 @@ class PromptedImage(Encoder):
 _OPENED = {"add_generation_prompt": True}
 
 
+def prompted(prompt: Prompt, tokenizer: Any, text: str) -> str:
+    """A text in a prompt."""
+    user = f"{prompt.before}{text}{prompt.after}"
+    if prompt.chat:
+        return str(tokenizer.apply_chat_template(_turns(prompt, user), tokenize=False, **_OPENED))
+    return _plain(prompt, user)
+
+
+def prompt_ids(prompt: Prompt, tokenizer: Any, said: str) -> list[int]:
+    """Token ids of a text that begins as `prompted` gives it; the start token stands before a plain one."""
+    ids: list[int] = list(tokenizer(said, add_special_tokens=False, verbose=False)["input_ids"])
+    start = tokenizer.bos_token_id
+    return ids if prompt.chat or start is None or ids[:1] == [start] else [start, *ids]
+
+
 def _turns(prompt: Prompt, user: str | list[dict[str, str]]) -> list[dict[str, Any]]:
     rule = prompt.system if isinstance(user, str) else _said(prompt.system)
     return [*([{"role": "system", "content": rule}] if rule else []), {"role": "user", "content": user}]
@@ -260,7 +284,8 @@ def _plain(prompt: Prompt, user: str) -> str:
     return f"{prompt.system}\n\n{user}" if prompt.system else user
 
 
-def _check_template(prompt: Prompt, owner: Any) -> None:
+def check_template(prompt: Prompt, owner: Any) -> None:
+    """A chat prompt wants a chat template."""
     if prompt.chat and not getattr(owner, "chat_template", None):
         raise WrongValue(f"{type(owner).__name__} has no chat template: set it, or say chat=false for a plain prompt")
 

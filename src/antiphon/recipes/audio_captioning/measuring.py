@@ -107,6 +107,36 @@ def drawn(heard: Heard, shown: Shown, *, each: int = 2) -> tuple[Markup, str]:
     return table, caption
 
 
+WAYS = {
+    "sound": "the captioner, asked about sounds",
+    "projected": "asked about sounds made anew of training texts",
+    "text": "asked about reference captions: no gap",
+    "retrieved": "the nearest training caption",
+    "template": "the sound of the nearest name",
+    "prior": "one middling caption for all",
+}
+"""Ways to a caption, as a page names them."""
+_METRICS = ("hit", "unique", "CIDEr-D", "BLEU-4", "ROUGE-L")
+
+
+def compared(found: Measures) -> tuple[Markup, str]:
+    """A table of all ways to a caption by all metrics, and what it shows.
+
+    Args:
+        found: as `asked` gives it.
+    """
+    lines = [("", _METRICS)] + [
+        (said, tuple(f"{found[f'{name}/{metric}']:.2f}" for metric in _METRICS)) for name, said in WAYS.items()
+    ]
+    cells = [Markup("").join(Markup("<td>{}</td>").format(one) for one in (said, *values)) for said, values in lines]
+    rows = Markup("\n").join(Markup("<tr>{}</tr>").format(line) for line in cells)
+    caption = (
+        "Ways to a caption of a test sound: how often it names the kind (mean over kinds), how many captions differ, "
+        f"and how near they are to reference captions. Captions dealt out at random name {found['shuffled/hit']:.2f}."
+    )
+    return Markup("<table><tbody>{}</tbody></table>").format(rows), caption
+
+
 def _scores(captions: list[str], heard: Heard) -> Measures:
     return {
         "hit": _hit(captions, heard.kinds),

@@ -1,4 +1,4 @@
-"""Names of sound events for hard prompts: of AudioSet's kind, shortened; far more than any test has kinds of."""
+"""Names of sound events for hard prompts, of AudioSet's kind, shortened; and the far fewer kinds of the claims."""
 
 from __future__ import annotations
 
@@ -34,3 +34,9 @@ scraping, squeaking, rattling, rumbling, thumping, bouncing, cracking, whooshing
 """
 
 NAMES = tuple(" ".join(name.split()) for name in _ALL.split(","))
+
+KINDS = (
+    "baby cry", "bird", "cat", "clock tick", "dog bark", "fire crackling", "frog", "helicopter", "lion",
+    "person sneeze", "rain", "rooster", "sea waves", "sheep",
+)  # fmt: skip
+"""Kinds of ESC-10 and the animals that AudioCaps' captions mention alone often enough."""

@@ -24,15 +24,33 @@ USER = (
     ("Retrieve a text that says the same as this one.\n", "\nSay in one word what the text above is about."),
     ("Compare the meaning of texts.\n", "\nExpress the text in one word."),
 )
+SHOWN = (
+    ("Find a text that describes this image.\n", "\nRepresent the given image in one word."),
+    ("Retrieve a text that says what this image shows.\n", "\nSay in one word what the image above shows."),
+    ("Match the image with texts.\n", "\nExpress the image in one word."),
+)
+"""As `USER`, around a picture."""
 WORD = (
     ('This sentence: "', '" means in one word: "'),
     ('The meaning of the text "', '" in one word is: "'),
     ('"', '" can be summed up in one word as "'),
 )
+WORD_SHOWN = (
+    ('This image: "', '" means in one word: "'),
+    ('The meaning of the image "', '" in one word is: "'),
+    ('"', '" can be summed up in one word as "'),
+)
 WORDINGS = len(SYSTEM)
 
 
-def prompt_of(level: Level, wording: int, *, chat: bool = True, instruction: bool = True) -> Prompt:
+def caption_prompt(*, chat: bool) -> Prompt:
+    """What stands around a picture while a connector learns captions: no rule and no word of the measured prompts."""
+    return Prompt(after="\nDescribe the image.") if chat else Prompt(chat=False)
+
+
+def prompt_of(
+    level: Level, wording: int, *, chat: bool = True, instruction: bool = True, image: bool = False
+) -> Prompt:
     """The prompt of a level in one of its wordings (0 to 2).
 
     Args:
@@ -40,13 +58,15 @@ def prompt_of(level: Level, wording: int, *, chat: bool = True, instruction: boo
         wording: of the rule; the levels none and chat have but one.
         chat: by the chat template; False is for models without one.
         instruction: whether the user's level begins with the task, before the text.
+        image: around a picture; the system's rule speaks of both.
     """
-    task, after = USER[wording]
+    task, after = (SHOWN if image else USER)[wording]
     before = task if instruction else ""
     if level == "none":
         return Prompt(chat=False)
     if level == "word":
-        return Prompt(before=WORD[wording][0], after=WORD[wording][1], chat=False)
+        first, last = (WORD_SHOWN if image else WORD)[wording]
+        return Prompt(before=first, after=last, chat=False)
     system = SYSTEM[wording] if level in ("system", "both") else ""
     said = {"before": before, "after": after} if level in ("user", "both") else {}
     return Prompt(system=system, chat=chat, **said)

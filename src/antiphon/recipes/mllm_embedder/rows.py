@@ -12,12 +12,13 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from antiphon.data.collate import by_column
 from antiphon.decode import split_words
 from antiphon.encoders.items import Items
 from antiphon.errors import UserError
-from antiphon.evaluation.retrieval import retrieve
+from antiphon.evaluation.retrieval import chance, retrieve
 from antiphon.evaluation.sts import Embed
 from antiphon.recipes.mllm_embedder.saha import Cluster, Mined
 from antiphon.runs import Measures
@@ -65,6 +66,10 @@ class Twins:
             name: self._taken([at for at, text in enumerate(self.documents) if side[text] == name]) for name in SPLITS
         }
 
+    def turned(self) -> Twins:
+        """Documents that ask for their queries."""
+        return Twins(self.documents, self.queries, self.classes)
+
     def _taken(self, places: Sequence[int]) -> Twins:
         names = None if self.classes is None else [self.classes[at] for at in places]
         return Twins([self.queries[at] for at in places], [self.documents[at] for at in places], names)
@@ -77,11 +82,88 @@ class Twins:
         query_ND = embed(queries)[torch.tensor(numbers)]
         return Mined(numbers, [given[text] for text in self.documents], query_ND, embed(documents))
 
-    def found(self, embed: Embed) -> Measures:
-        """R@1 and R@10 of each query's document among all different documents."""
+    def found(self, embed: Embed, drawn: int | None = None) -> Measures:
+        """R@1 and R@10 of each query's document among all different documents; of its class, where there are classes.
+
+        Args:
+            embed: unit vectors of queries and documents.
+            drawn: a seed, by which queries are drawn with replacement; None asks each once.
+        """
         pairs = self.mined(embed)
-        ranks = retrieve(pairs.query_ND, pairs.document_MD, torch.tensor(pairs.documents), ks=(1, 10))
+        ranks = retrieve(*self._asked(pairs, drawn), ks=(1, 10))
         return {"R@1": ranks.recall[1], "R@10": ranks.recall[10]}
+
+    def answers(self, embed: Embed, drawn: int | None = None) -> Measures:
+        """`found`; where there are classes, `turned/` round as well, and of `both/` ways the mean."""
+        found = self.found(embed, drawn)
+        if self.classes is None:
+            return found
+        back = self.turned().found(embed, drawn)
+        return found | {
+            f"{way}/{name}": value
+            for name in found
+            for way, value in (("turned", back[name]), ("both", (found[name] + back[name]) / 2))
+        }
+
+    def chance(self, embed: Embed) -> Measures:
+        """The same by chance, of one way and of both."""
+        one, other = (chance(*side._asked(side.mined(embed), None)[2], ks=(1, 10)) for side in (self, self.turned()))
+        return {name: one[name] for name in ("R@1", "R@10")} | {
+            f"both/{name}": (one[name] + other[name]) / 2 for name in ("R@1", "R@10")
+        }
+
+    def _asked(self, pairs: Mined, drawn: int | None) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Vectors of queries and documents, and the labels of both."""
+        count = len(self)
+        rows = torch.arange(count)
+        if drawn is not None:
+            rows = torch.randint(count, (count,), generator=torch.Generator().manual_seed(drawn))
+        labels, of_documents = self._labels(pairs)
+        return pairs.query_ND[rows], pairs.document_MD, (labels[rows], of_documents)
+
+    def _labels(self, pairs: Mined) -> tuple[Tensor, Tensor]:
+        """Which documents answer which queries."""
+        documents = torch.tensor(pairs.documents)
+        if self.classes is None:
+            return documents, torch.arange(len(pairs.document_MD))
+        labels = torch.tensor(numbered(self.classes))
+        of_documents = torch.zeros(len(pairs.document_MD), dtype=labels.dtype)
+        of_documents[documents] = labels
+        return labels, of_documents
+
+
+def numbered(names: Sequence[str]) -> list[int]:
+    """A number for each different name."""
+    places = {name: at for at, name in enumerate(dict.fromkeys(names))}
+    return [places[name] for name in names]
+
+
+def joined(
+    twins: Sequence[Twins], mined: Sequence[Mined], clusters: Sequence[Sequence[Cluster]]
+) -> tuple[Twins, Mined, list[Cluster]]:
+    """Sub-sets side by side, each with its own queries, documents and clusters."""
+    if len(twins) == 1:
+        return twins[0], mined[0], list(clusters[0])
+    queries: list[int] = []
+    documents: list[int] = []
+    moved: list[Cluster] = []
+    texts = 0
+    for pairs, found in zip(mined, clusters, strict=True):
+        at, asked = len(queries), 1 + max(queries, default=-1)
+        moved += [
+            Cluster(one.anchor + at, [row + at for row in one.hard], [row + at for row in one.dropped], one.again)
+            for one in found
+        ]
+        queries += [number + asked for number in pairs.queries]
+        documents += [number + texts for number in pairs.documents]
+        texts += len(pairs.document_MD)
+    vectors = (torch.cat([getattr(pairs, name) for pairs in mined]) for name in ("query_ND", "document_MD"))
+    both = Twins(
+        [one for some in twins for one in some.queries],
+        [one for some in twins for one in some.documents],
+        [name for some in twins for name in some.classes or ()] or None,
+    )
+    return both, Mined(queries, documents, *vectors), moved
 
 
 def twins_of(rows: Any, columns: tuple[str, str], *, least: float | None, most: int | None) -> Twins:
@@ -127,7 +209,10 @@ class Whole:
     """
 
     def __init__(self, twins: Twins, pairs: Mined, items: Items, clusters: Sequence[Cluster]) -> None:
-        self.twins, self.pairs, self.items, self.clusters = twins, pairs, items, clusters
+        self.twins, self.items, self.clusters = twins, items, clusters
+        # of one class, pairs answer each other, whichever asks: a picture is no negative of itself
+        same = None if twins.classes is None else numbered(twins.classes)
+        self.queries, self.documents = (pairs.queries, pairs.documents) if same is None else (same, same)
         reader = items.stand_in()
         self.collate = by_column(keep=("query_id", "document_id"), query=reader, document=reader)
 
@@ -144,8 +229,8 @@ class Whole:
             "id": f"{at:06}",
             "query": self.items.of[self.twins.queries[at]],
             "document": self.items.of[self.twins.documents[at]],
-            "query_id": self.pairs.queries[at],
-            "document_id": self.pairs.documents[at],
+            "query_id": self.queries[at],
+            "document_id": self.documents[at],
         }
 
 

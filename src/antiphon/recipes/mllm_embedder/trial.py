@@ -5,8 +5,9 @@ Axes: N texts, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,9 +15,15 @@ from datasets import Dataset
 from markupsafe import Markup
 from torch import Tensor
 
+from antiphon.data.cache import cache_folder
 from antiphon.data.pairs import Pairs, load
-from antiphon.encoders.heads import unit
+from antiphon.encoders.features import FeatureCache
+from antiphon.encoders.heads import identity_head, unit
+from antiphon.encoders.items import Items
+from antiphon.encoders.open import open_encoder
+from antiphon.encoders.space import Branch
 from antiphon.errors import UserError
+from antiphon.evaluation.floors import TfIdf
 from antiphon.evaluation.retrieval import chance, retrieve
 from antiphon.evaluation.sts import Embed, scored_sets, similarities, word_floors
 from antiphon.recipes.mllm_embedder.rows import Twins
@@ -100,6 +107,39 @@ class Trial:
         names = list(self.intents["intent"])
         numbers = torch.tensor([sorted(set(names)).index(name) for name in names])
         return numbers[::2], numbers[1::2], list(self.intents["text"])
+
+
+def measured(embed: Embed, trial: Trial, pairs: Mapping[str, Twins], drawn: int | None = None) -> Measures:
+    """Of the trial, and where there are pairs, retrieval of those of dev and test."""
+    found = trial.measured(embed)
+    for split in ("dev", "test") if pairs else ():
+        found |= {f"{split}/{name}": value for name, value in pairs[split].answers(embed, drawn).items()}
+    return found
+
+
+def floors(trial: Trial, texts: Sequence[str], pairs: Mapping[str, Twins], reference: str | None) -> Measures:
+    """The same of words in common, of a random encoder, and of a published one (an upper reference).
+
+    Args:
+        trial: as above.
+        texts: all that will be asked for.
+        pairs: of texts, by split.
+        reference: the published encoder's name.
+    """
+    if not pairs and not trial.texts():
+        return {}
+    words = TfIdf(texts)
+    found = named("tfidf", measured(lambda some: torch.tensor(words(some).toarray()).float(), trial, pairs))
+    for name, kind in {"random": "scratch-tiny", **({} if reference is None else {reference: reference})}.items():
+        other = Items(open_encoder("text", kind), texts, FeatureCache(cache_folder() / "features"))
+        branch = Branch(other.stand_in(), identity_head(other.encoder.width))
+        found |= named(name, measured(partial(other.vectors, branch), trial, pairs))
+    return found
+
+
+def named(name: str, measures: Measures) -> Measures:
+    """Measures of something, by its name."""
+    return {f"{name}/{key}": value for key, value in measures.items()}
 
 
 def _drawn(rows: Any, most: int | None, seed: int | None) -> Any:
