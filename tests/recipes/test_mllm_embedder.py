@@ -444,7 +444,7 @@ def test_captions_may_ask_for_pictures(tmp_path):
         ({"locked": False}, "locked=false trains on texts alone, and data.columns has pictures: say locked=true"),
         (
             {"shown": "linear", "reference": None, "negatives": "off"},
-            "shown=linear is measured untrained, in the space",
+            "shown=linear is measured untrained, in a text encoder",
         ),
         ({"data__columns": ("image", "speech")}, "data.columns=image,speech: wanted one of pictures and one of texts"),
     ],
