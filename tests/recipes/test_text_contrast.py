@@ -319,7 +319,7 @@ def test_words_that_turn_a_meaning_round_are_counted():
     before = ["no man has 2 dogs", "she isn't here", "a cat"]
     assert touched(before, before) == 0
     assert touched(before, ["man has dogs", "she isn't here", ""]) == pytest.approx(2 / 3)
-    assert touched(before, ["no no man has 2 dogs", "she siz here", "cat a"]) == pytest.approx(2 / 3)
+    assert touched(before, ["no no man has 2 dogs", "she runs here", "cat a"]) == pytest.approx(2 / 3)
     assert touched(["a cat"], ["a"]) == 0
     assert changed(["one two three"], "none", 0.0, 0) == ["one two three"]
     assert changed(["one two three four"] * 9, "deletion", 0.5, 1) != changed(

@@ -27,9 +27,9 @@ On texts of one's own with a column of classes, here `kind`, of a CSV (`split_by
     antiphon train text_contrast pairing=label classes=kind data.split_by=kind data.source=folder \\
         data.options.folder=my.csv
 
-`study` says what a cell is looked at for, each in a file of its own: `classes` that training never saw; labels of a long
-`tail`, many to a text (`tail.py`: labels as words against multi-hot, with or without pseudo-labels first); how many
-`keys` each loss gains from (`keys.py`, `negatives=drawn`); and what `views` do to sentences (`views.py`).
+`study` says what a cell is looked at for, each in a file of its own: `classes` that training never saw; labels of a
+long `tail`, many to a text (`tail.py`: labels as words against multi-hot, with or without pseudo-labels first);
+how many `keys` each loss gains from (`keys.py`, `negatives=drawn`); and what `views` do to sentences (`views.py`).
 
 Label words and texts go through one encoder into one space, so that names of classes are found without a new head.
 The primer has no experiments of its own; its figures come from the papers that it surveys.
