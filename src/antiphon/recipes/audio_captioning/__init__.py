@@ -66,6 +66,8 @@ PAPER = Paper(
     ("audio", "text"),
 )
 
+__all__ = ["CLAIMS", "PAPER", "Captioning", "Config", "laptop", "paper", "run", "tiny"]
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

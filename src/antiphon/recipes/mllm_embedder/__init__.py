@@ -20,7 +20,8 @@ Where a column holds pictures, a model that reads text alone is shown them by a 
 images needs none (`encoders.prompted.PromptedImage`).
 
 differs: SmolLM2 with 135 M parameters, 4 bits a weight, where the paper has Qwen2-VL with 2 B or 7 B; it is shown
-  images as four soft tokens, by a connector that some 650 captions taught.
+  images as four soft tokens, by a connector that some 650 captions taught, after a start by ridge regression from the
+  picture to the words of its caption (`encoders.connected`).
 differs: the training's claims train a map behind the frozen model's vectors; low-rank maps inside it, as in the paper,
   are there (`rank=8 locked=false`, with `dora` as the released code has it) but too slow on two cores.
 differs: documents are read in the same prompt as queries; the paper's have no closing line.
@@ -79,6 +80,8 @@ PAPER = Paper(
     "From Generator to Embedder: Building Zero-Shot Discriminative Embedding Model",
     ("image", "text"),
 )
+
+__all__ = ["CLAIMS", "PAPER", "Config", "Gen2Embed", "laptop", "paper", "run", "tiny"]
 
 RULES: tuple[Rule, ...] = ("batch", "top", "skip", "unsorted", "saha")
 

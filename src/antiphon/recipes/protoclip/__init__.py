@@ -44,7 +44,7 @@ from antiphon.evaluation.claims import Paper
 from antiphon.objectives.contrast import Scale, symmetric_contrast
 from antiphon.objectives.targets import same_label
 from antiphon.recipes.protoclip import measures
-from antiphon.recipes.protoclip.claims import CLAIMS as CLAIMS
+from antiphon.recipes.protoclip.claims import CLAIMS
 from antiphon.recipes.protoclip.episodes import Episodes, Groups
 from antiphon.recipes.protoclip.pictures import changed, keep_prototypes
 from antiphon.recipes.protoclip.rows import masked, taught_by, training_rows
@@ -60,6 +60,8 @@ PAPER = Paper(
     "ProtoCLIP: Prototypical Contrastive Language Image Pretraining",
     ("image", "text"),
 )
+
+__all__ = ["CLAIMS", "PAPER", "Config", "ProtoClip", "laptop", "paper", "run", "tiny"]
 
 
 class Config(Settings):

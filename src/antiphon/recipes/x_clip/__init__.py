@@ -49,7 +49,7 @@ from antiphon.encoders.video import Frames, VideoTower
 from antiphon.errors import UserError
 from antiphon.evaluation.claims import Paper
 from antiphon.objectives.contrast import Scale, contrast
-from antiphon.recipes.x_clip.claims import CLAIMS as CLAIMS
+from antiphon.recipes.x_clip.claims import CLAIMS
 from antiphon.recipes.x_clip.measures import measured_twice, regression, shuffled
 from antiphon.recipes.x_clip.pictures import keep_films, reversible
 from antiphon.recipes.x_clip.rates import faster, plain
@@ -66,6 +66,8 @@ PAPER = Paper(
     "Expanding Language-Image Pretrained Models for General Video Recognition",
     ("video", "text"),
 )
+
+__all__ = ["CLAIMS", "PAPER", "Config", "XClip", "laptop", "paper", "run", "tiny"]
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
