@@ -1,6 +1,7 @@
 """Run folders: found again by the same config, locked, logged, rewound, and clear about what is wrong."""
 
 import json
+import threading
 
 import pytest
 
@@ -167,3 +168,35 @@ def test_seed_all():
 
     assert draw(mkdtemp(), 3) == draw(mkdtemp(), 3)
     assert draw(mkdtemp(), 3) != draw(mkdtemp(), 4)
+
+
+def test_a_part_lies_beside_its_run_and_is_named_by_what_it_depends_on(tmp_path):
+    run = Run.of("clip", Settings(width=9), seed=2, root=tmp_path)
+    part = run.part("start", Settings())
+    assert part.folder == Run.of("clip_start", Settings(), seed=2, root=tmp_path).folder
+    assert run.part("start", Settings(), seed=0).seed == 0
+    assert run.part("start", Settings(width=10)).folder != part.folder
+
+
+def test_a_second_process_waits_for_a_part(tmp_path):
+    part = Run(tmp_path / "r", Settings()).part("start", Settings())
+    with part.lock():
+        waiting = threading.Thread(target=lambda: part.once(lambda: {"accuracy": 0.5}))
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        assert part.result is None
+    waiting.join(5)
+    assert part.result == {"accuracy": 0.5}
+
+
+def test_a_part_is_measured_once_and_again_where_its_run_was_changed(tmp_path):
+    calls = []
+
+    def measure():
+        calls.append(1)
+        return {"accuracy": 0.1 * len(calls)}
+
+    for changed, wanted in [(False, 0.1), (False, 0.1), (True, 0.2)]:
+        part = Run(tmp_path / "r", Settings(), changed=changed).part("floors", Settings())
+        assert part.once(measure) == {"accuracy": wanted}

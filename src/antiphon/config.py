@@ -37,6 +37,10 @@ class Config(pydantic.BaseModel):
         """A validated copy with some fields changed; `__` reaches into a sub-config: `but(train__steps=5)`."""
         return parse(self, [(key.replace("__", "."), value) for key, value in changes.items()])
 
+    def only(self: C, *fields: str, **changes: Any) -> C:
+        """A config with these fields of this one, then `changes`; the rest by default."""
+        return type(self)(**{field: getattr(self, field) for field in fields}, **changes)
+
     def changed(self) -> dict[str, Any]:
         """The fields that differ from the defaults, by dotted path: what a run is named by."""
         default = _flat(type(self)().model_dump(mode="json"))

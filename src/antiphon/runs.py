@@ -18,7 +18,8 @@ import platform
 import re
 import subprocess
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +30,7 @@ from filelock import FileLock, Timeout
 from markupsafe import Markup
 
 from antiphon.config import Config
+from antiphon.distributed import rank
 from antiphon.errors import UserError
 
 Measures = dict[str, float]
@@ -54,6 +56,7 @@ class Run:
         recipe: the recipe's name.
         seed: where every randomness of the run comes from.
         changed: go on in a folder whose config is another one; the new one is kept, and the old result dropped.
+        shared: other runs begin with this one, so a second process waits until the first has trained it.
 
     Raises:
         RunError: the folder holds a run of another recipe or seed, or of another config (each difference is shown)
@@ -61,13 +64,15 @@ class Run:
     """
 
     def __init__(
-        self, folder: str | Path, config: Config, *, recipe: str = "run", seed: int = 0, changed: bool = False
-    ) -> None:
+        self, folder: str | Path, config: Config, *, recipe: str = "run", seed: int = 0, changed: bool = False,
+        shared: bool = False,
+    ) -> None:  # fmt: skip
         self.folder = Path(folder)
         self.config = config
         self.recipe = recipe
         self.seed = seed
         self.changed = changed
+        self.shared = shared
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._claim_folder()
@@ -78,6 +83,24 @@ class Run:
     def of(cls, recipe: str, config: Config, *, seed: int = 0, root: str | Path = "runs") -> Run:
         """The run of this recipe, config and seed below `root`; the same ones find the same folder."""
         return cls(Path(root) / f"{recipe}-{config.fingerprint()}-seed{seed}", config, recipe=recipe, seed=seed)
+
+    def part(self, name: str, config: Config, *, seed: int | None = None) -> Run:
+        """The run of a part, as of a start that arms have in common; its folder lies beside this one.
+
+        Args:
+            name: of the part.
+            config: what it depends on (`Config.only`), and is named by.
+            seed: its seed; this run's where None.
+        """
+        recipe, number = f"{self.recipe}_{name}", self.seed if seed is None else seed
+        folder = self.folder.parent / f"{recipe}-{config.fingerprint()}-seed{number}"
+        return Run(folder, config, recipe=recipe, seed=number, changed=self.changed, shared=True)
+
+    def once(self, measure: Callable[[], Measures]) -> Measures:
+        """The measures of a part: as they were kept, or measured now; a second process waits for the first."""
+        with self.lock() if rank() == 0 else nullcontext():
+            found = None if self.changed else self.result
+            return found or self.finish(measure())
 
     def seed_all(self) -> None:
         """Seed torch, numpy and Python's `random` from the run's seed: a recipe's first line, before weights."""
@@ -91,8 +114,8 @@ class Run:
         torch.manual_seed(self.seed)
 
     def lock(self) -> FileLock:
-        """A lock to hold while training: a second process on the same folder is told so at once."""
-        return _RunLock(self.folder / ".lock", timeout=0)
+        """A lock to hold while training: a second process is told so at once; it waits where the run is `shared`."""
+        return _RunLock(self.folder / ".lock", timeout=-1 if self.shared else 0)
 
     def log(self, step: int, **values: float) -> None:
         """Append one line to `metrics.jsonl`."""

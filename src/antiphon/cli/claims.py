@@ -17,24 +17,37 @@ def claims(
     missing: bool = typer.Option(
         False, "--missing", help="Only claims that have no card yet of the same arms, metric and settings."
     ),
+    jobs: int | None = typer.Option(
+        None,
+        min=1,
+        help="How many runs at a time, each on one thread; 1: one after another, on all threads. "
+        "[default: one for each core, at most four; 1 with a GPU]",
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the cards as one JSON list."),
 ) -> None:
     """Run every arm on every seed, judge each claim by its interval, write the cards and the pictures of a run.
 
-    Examples: antiphon claims clip --seeds 5; antiphon claims x_clip --missing
+    Examples: antiphon claims clip --seeds 5; antiphon claims x_clip --missing --jobs 2
     """
     import json
     from dataclasses import asdict
 
     from antiphon import recipes
+    from antiphon.cli.repeating import run_all, runs_of, usual_jobs
     from antiphon.evaluation.claims import measure, shown_runs, standing, write_cards, write_pictures
 
     module = recipes.get(recipe)
     path = out / f"{recipe}.json"
+    kept = [standing(module, claim, path) if missing else None for claim in module.CLAIMS]
+    open_claims = [claim for claim, card in zip(module.CLAIMS, kept, strict=True) if card is None]
+    run_all(
+        runs_of(module, recipe, open_claims, seeds=seeds, root=runs),
+        jobs=jobs or usual_jobs(),
+        say=lambda line: typer.echo(line, err=True),
+    )
     cards = [
-        (standing(module, claim, path) if missing else None)
-        or measure(module, recipe, claim, seeds=seeds, runs=runs, say=lambda line: typer.echo(line, err=True))
-        for claim in module.CLAIMS
+        card or measure(module, recipe, claim, seeds=seeds, runs=runs)
+        for claim, card in zip(module.CLAIMS, kept, strict=True)
     ]
     write_cards(path, cards)
     shown = shown_runs(module, recipe, runs)

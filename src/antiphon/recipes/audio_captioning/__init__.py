@@ -200,7 +200,7 @@ def _space(cfg: Config, run: Run, data: dict[str, Dataset]) -> tuple[str, dict[s
         pairing, data["train"], pairs, towers, classes=cfg.classes,
         keep={sound: cfg.sound.keep if cfg.sound else 1, "text": cfg.text.keep}, run=run,
     )  # fmt: skip
-    fit(pairing, rows, cfg.space, _shared(cfg, run, "space", _OF_THE_SPACE), collate=collate)
+    fit(pairing, rows, cfg.space, run.part("space", cfg.only(*_OF_THE_SPACE)), collate=collate)
     return sound, towers, branches_of(pairing.eval().branches)
 
 
@@ -242,13 +242,6 @@ _OF_THE_START = (
 )
 
 
-def _shared(cfg: Config, run: Run, name: str, fields: tuple[str, ...], seed: int | None = None) -> Run:
-    """A run that arms share: only what it depends on is in its name."""
-    same = Config(**{field: getattr(cfg, field) for field in fields})
-    number = run.seed if seed is None else seed
-    return Run.of(f"audio_captioning_{name}", same, seed=number, root=run.folder.parent)
-
-
 def _captioner(cfg: Config, texts: list[str], branch: Branch, tower: Encoder) -> Captioner:
     """A captioner that was not trained yet, its model cut to the words of these texts and of the names."""
     with torch.random.fork_rng(devices=[]):
@@ -269,7 +262,7 @@ def _start(cfg: Config, start: Train, run: Run, captioner: Captioner, vectors: T
     learner = Captioning(captioner, names=2, spoiled=cfg.spoiled, often=0.5)
     collate = collate_of(cfg.width, replace=0.0, variance=0.0, tags=2, seed=0)
     rows = _rows(captioner, vectors, texts, cfg.near)
-    fit(learner, rows, start, _shared(cfg, run, "start", _OF_THE_START, seed=0), collate=collate)
+    fit(learner, rows, start, run.part("start", cfg.only(*_OF_THE_START), seed=0), collate=collate)
 
 
 def _rows(captioner: Captioner, vectors: Tensor, texts: list[str], near: int) -> list[dict[str, Any]]:

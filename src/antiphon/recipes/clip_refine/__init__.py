@@ -217,6 +217,9 @@ def _pretrained_start(cfg: Config, run: Run, old: Any, new: Any, signals: list[s
     return Refine(branches, temperature), rows[0], rows[1], {name: each.encoder for name, each in branches.items()}
 
 
+_OF_THE_START = ("before", "data", "towers", "width", "temperature", "start")
+
+
 def _trained_start(cfg: Config, run: Run, old: Any, new: Any, signals: list[str]) -> Started:
     towers = {signal: cfg.towers.of(signal).open(signal) for signal in signals}
     old_rows, new_rows = (_encoded(cfg, data, towers, run) for data in (old, new))
@@ -225,7 +228,7 @@ def _trained_start(cfg: Config, run: Run, old: Any, new: Any, signals: list[str]
     learner = Refine({name: Branch(inputs[name], heads[name]) for name in inputs}, cfg.temperature)
     prepare_heads(branches_of(learner.branches), old_rows["train"], {signal: signal for signal in signals})
     collate = Collate(inputs, keep=("label",))
-    fit(learner, old_rows["train"], cfg.start, _start_run(cfg, run), collate=collate)
+    fit(learner, old_rows["train"], cfg.start, run.part("start", cfg.only(*_OF_THE_START)), collate=collate)
     return learner, old_rows, new_rows, towers
 
 
@@ -234,19 +237,6 @@ def _space(learner: Refine, towers: dict[str, Encoder]) -> Space:
     return Space(
         {name: Branch(towers[name], branch.head) for name, branch in branches_of(learner.branches).items()}
     ).eval()
-
-
-def _start_run(cfg: Config, run: Run) -> Run:
-    """The start's own run, the same for all arms: only what it depends on is in its name."""
-    same = Config(
-        before=cfg.before,
-        data=cfg.data,
-        towers=cfg.towers,
-        width=cfg.width,
-        temperature=cfg.temperature,
-        start=cfg.start,
-    )
-    return Run.of("clip_refine_start", same, seed=run.seed, root=run.folder.parent)
 
 
 def _encoded(cfg: Config, data: dict[str, Any], towers: dict[str, Encoder], run: Run) -> Rows:

@@ -196,7 +196,7 @@ def _started(cfg: Config, run: Run, texts: list[str]) -> LanguageModel:
             scratch(texts, **cfg.scratch.model_dump()) if cfg.model == "scratch" else open_language_model(cfg.model)
         )
     if cfg.start is not None:
-        shared = _shared(run, "start", cfg, ("data", "model", "scratch", "window", "start"), seed=0)
+        shared = run.part("start", cfg.only("data", "model", "scratch", "window", "start"), seed=0)
         _fit(cfg, shared, speaker, texts, SimCtg(speaker[0], 0.0), cfg.start)
     return speaker
 
@@ -216,35 +216,27 @@ def _save(run: Run, speaker: LanguageModel) -> None:
 def _anchors(cfg: Config, run: Run, speaker: LanguageModel, asked: Passages, judge: LanguageModel) -> Measures:
     """What arms that differ in how they continue share is measured once."""
     same = cfg.but(decoding=Decoding(max_tokens=cfg.decoding.max_tokens), compared=(), embedder=None, languages=())
-    shared = Run.of("contrastive_search_anchors", same, seed=run.seed, root=run.folder.parent)
-    if shared.result is None or run.changed:
-        shared.finish(anchors(speaker, asked, judge))
-    return dict(shared.result or {})
+    return run.part("anchors", same).once(lambda: anchors(speaker, asked, judge))
 
 
 def _languages(cfg: Config, run: Run, speaker: LanguageModel, *, most: int = 24) -> dict[str, list[float]]:
     """Isotropy by layer on sentences of other languages."""
     if not cfg.languages:
         return {}
-    fields = ("data", "model", "scratch", "window", "start", "tuned", "train", "rho", "languages")
-    shared = _shared(run, "languages", cfg, fields, seed=0 if cfg.train is None else run.seed)
-    if shared.result is None or run.changed:
+
+    def measured() -> Measures:
         rows = sources.load("tatoeba", languages=cfg.languages)
         told = {code: [text for text in rows[f"text_{code}"] if text][:most] for code in cfg.languages}
         layers = isotropy_by_language(*speaker, told)
-        shared.finish({f"{code}/{at:02}": one for code, line in layers.items() for at, one in enumerate(line)})
-    kept = dict(shared.result or {})
+        return {f"{code}/{at:02}": one for code, line in layers.items() for at, one in enumerate(line)}
+
+    same = cfg.only("data", "model", "scratch", "window", "start", "tuned", "train", "rho", "languages")
+    kept = run.part("languages", same, seed=0 if cfg.train is None else run.seed).once(measured)
     return {code: [kept[name] for name in sorted(kept) if name.startswith(f"{code}/")] for code in cfg.languages}
 
 
 def _layers(levels: Measures) -> list[float]:
     return [levels[name] for name in sorted(levels) if name.startswith("isotropy/layer")]
-
-
-def _shared(run: Run, name: str, cfg: Config, fields: tuple[str, ...], *, seed: int) -> Run:
-    """A run that arms share: only what it depends on is in its name."""
-    same = Config(**{field: getattr(cfg, field) for field in fields})
-    return Run.of(f"contrastive_search_{name}", same, seed=seed, root=run.folder.parent)
 
 
 def tiny() -> Config:

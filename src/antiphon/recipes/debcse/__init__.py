@@ -162,8 +162,7 @@ class DebCSE(ContrastiveLearner):
 def run(cfg: Config, run: Run) -> Measures:
     """Train the guide (once for all arms), draw pairs by it, train, save the space, and measure it by its floors."""
     started = time.perf_counter()
-    same = ("data", "dev", "asked", "intents", "guide", "layers", "near", "reference")
-    shared = Config(**{name: getattr(cfg, name) for name in same})
+    shared = cfg.only("data", "dev", "asked", "intents", "guide", "layers", "near", "reference")
     material = _material(shared.model_dump_json())
     pool, trial = material.pool, material.trial
     for row, reason in material.refused:
@@ -247,12 +246,10 @@ def _model(cfg: Config, pool: Pool, trial: Trial) -> Embed:
 def _trained_guide(cfg: Config, run: Run, items: Items, pool: Pool) -> Embed:
     """g: unit vectors by a copy of the encoder that SimCSE trained on the same texts; arms share its run."""
     learner = DebCSE(cfg, deepcopy(items.stand_in()))
-    same = ("data", "text", "locked", "temperature", "start")
-    shared = Config(guide=None, **{name: getattr(cfg, name) for name in same})
     alone = [([at], [1.0]) for at in range(pool.corpus)]
     draws = Draws(alone, [([], [])] * pool.corpus)
     drawn = Drawn(items, pool, draws, torch.ones(len(pool.texts), 1), hard=0, seed=run.seed)
-    start = Run.of("debcse_guide", shared, seed=run.seed, root=run.folder.parent)
+    start = run.part("guide", cfg.only("data", "text", "locked", "temperature", "start", guide=None))
     fit(learner.train(), drawn.rows(), cfg.start, start, collate=drawn)
     return partial(items.vectors, learner.branch)
 

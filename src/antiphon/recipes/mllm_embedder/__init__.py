@@ -268,15 +268,13 @@ def _readers(
     shown = [cells[key] for key, _ in picture_first(pairs["train"], cells)]
     image = connected(model, tokenizer, caption_prompt(chat=cfg.chat), eye, hidden=cfg.hidden, cells=shown)
     if cfg.shown == "connector":
-        learn_captions(image, model, pairs["train"], cells, cfg.start, _start_run(cfg, run))
+        learn_captions(
+            image, model, pairs["train"], cells, cfg.start, run.part("start", cfg.only(*_OF_THE_CONNECTOR), seed=0)
+        )
     return encoder, image.over(eye, prompt(image=True))
 
 
-def _start_run(cfg: Config, run: Run) -> Run:
-    """The connector's own run, for all arms and seeds: only what it depends on is in its name."""
-    names = ("data", "most", "text", "chat", "half", "image", "side", "hidden", "start")
-    same = Config(**{name: getattr(cfg, name) for name in names})
-    return Run.of("mllm_embedder_start", same, seed=0, root=run.folder.parent)
+_OF_THE_CONNECTOR = ("data", "most", "text", "chat", "half", "image", "side", "hidden", "start")
 
 
 def _trained(cfg: Config, run: Run, items: Items, train: Twins, untrained: Embed) -> tuple[Branch, Measures]:

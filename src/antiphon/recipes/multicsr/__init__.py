@@ -200,12 +200,10 @@ def _draw(
 
 def _guide(cfg: Config, run: Run, learner: MultiCSR, items: Items, texts: Sequence[str]) -> Embed:
     """g: unit vectors by an encoder that SimCSE trained on the same sentences; arms share its run."""
-    same = ("data", "words", "drawn", "dev", "asked", "text", "layers", "locked", "temperature", "start")
-    shared = Config(**{name: getattr(cfg, name) for name in same})
+    shared = cfg.only("data", "words", "drawn", "dev", "asked", "text", "layers", "locked", "temperature", "start")
     rows = alone(items, texts)
-    start = Run.of("multicsr_guide", shared, seed=run.seed, root=run.folder.parent)
     asked, learner.cfg = learner.cfg, shared
-    fit(learner.train(), rows, cfg.start, start, collate=collate_of(items, rows))
+    fit(learner.train(), rows, cfg.start, run.part("guide", shared), collate=collate_of(items, rows))
     learner.cfg = asked
     return partial(items.vectors, learner.branch)
 

@@ -277,7 +277,7 @@ def _train(cfg: Config, run: Run, learner: ProtoClip, episodes: Episodes, taught
     )  # fmt: skip
     if cfg.finish:
         learner.rest()
-        last = Run.of("protoclip_finish", cfg, seed=run.seed, root=run.folder.parent)
+        last = run.part("finish", cfg)
         fit(learner, episodes.places, cfg.train.but(steps=cfg.finish * length), last, collate=episodes)
 
 

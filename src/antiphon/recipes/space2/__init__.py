@@ -162,10 +162,18 @@ class Material:
     refused: list[tuple[str, str]]
 
 
+_OF_THE_FLOORS = (
+    "data", "more", "unlabelled", "tree", "levels", "previous", "at_most", "before", "most", "text", "width", "asked",
+    "shots", "l2", "turns", "reference",
+)  # fmt: skip
+"""What the rows and the floors depend on."""
+
+
 def run(cfg: Config, run: Run) -> Measures:
     """Train, save the space, and measure it: held-out trees, and intents from few examples, beside the floors."""
     started = time.perf_counter()
-    found = _material(_shared(cfg).model_dump_json(), run.seed)
+    shared = cfg.only(*_OF_THE_FLOORS)
+    found = _material(shared.model_dump_json(), run.seed)
     for row, reason in found.refused:
         run.quarantine("text", row, reason)
     labelled = _shuffled(found.labelled, run.seed) if cfg.scores == "shuffled" else found.labelled
@@ -177,10 +185,10 @@ def run(cfg: Config, run: Run) -> Measures:
         width=cfg.width, projected=cfg.projected, scores=cfg.scores, temperature=cfg.temperature, mlm=cfg.mlm,
     )  # fmt: skip
     space = Space(branches_of(learner.branches)).eval()
-    own = Run.of("space2_floors", _shared(cfg), seed=run.seed, root=run.folder.parent)
-    measures = dict(
-        floors(own, space, found.held, found.asked, shots=cfg.shots, l2=cfg.l2, reference=cfg.reference)
-    )  # fmt: skip
+    beneath = partial(
+        floors, space, found.held, found.asked, shots=cfg.shots, l2=cfg.l2, reference=cfg.reference, seed=run.seed
+    )
+    measures = dict(run.part("floors", shared).once(beneath))
     at_start = own_vectors(space, found.held["test"].texts)
     if cfg.scores != "random":
         collate = TurnBatches(
@@ -222,15 +230,6 @@ def _words(tower: Tower) -> WordCnn:
     if not isinstance(encoder, WordCnn):
         raise UserError(f"space2 wants an encoder of whole words, as scratch-small-words, not {tower.encoder}")
     return encoder
-
-
-def _shared(cfg: Config) -> Config:
-    """What the rows and the floors depend on; the rest by default."""
-    names = (
-        "data", "more", "unlabelled", "tree", "levels", "previous", "at_most", "before", "most", "text", "width",
-        "asked", "shots", "l2", "turns", "reference",
-    )  # fmt: skip
-    return Config(**{name: getattr(cfg, name) for name in names})
 
 
 @lru_cache(maxsize=5)  # the claims' seeds: one process runs all arms of them

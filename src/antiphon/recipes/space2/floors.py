@@ -14,11 +14,10 @@ from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Space
 from antiphon.evaluation.floors import TfIdf
 from antiphon.recipes.space2.measures import Embed, Intents, Turns, intent_scores, means, tree_scores
-from antiphon.runs import Measures, Run
+from antiphon.runs import Measures
 
 
 def floors(
-    own: Run,
     space: Space,
     held: Mapping[str, Turns],
     asked: Mapping[str, Intents],
@@ -26,18 +25,17 @@ def floors(
     shots: Sequence[int],
     l2: float | None,
     reference: str | None,
+    seed: int,
 ) -> Measures:
-    """Measures of `random`, `tfidf`, the reference, and `chance`; once for all arms of a seed.
+    """Measures of `random`, `tfidf`, the reference, and `chance`.
 
     Args:
-        own: the floors' own run.
         space: before training.
         held: turns of dev and test.
         asked: utterances by set.
         shots: as of the recipe's config, and what follows too.
+        seed: of the examples that are drawn.
     """
-    if own.result is not None:
-        return own.result
     found = {f"chance/{side}/full": chance(asked) for side in ("dev", "test")}
     embed = partial(own_vectors, space)
     names = ("random", "tfidf", *((reference,) if reference else ()))
@@ -57,9 +55,9 @@ def floors(
             if name in ("random", "tfidf"):
                 read = embed if name == "random" else _words_of(intents)
             penalty = None if name == "tfidf" else l2  # its vectors are too wide
-            by_set[key] = intent_scores(read, intents, shots=shots, seed=own.seed, l2=penalty)
+            by_set[key] = intent_scores(read, intents, shots=shots, seed=seed, l2=penalty)
         found |= {f"{name}/{key}": value for key, value in (trees | means(by_set)).items()}
-    return own.finish(found)
+    return found
 
 
 def own_vectors(space: Space, texts: Sequence[str]) -> np.ndarray:

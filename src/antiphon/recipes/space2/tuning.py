@@ -83,7 +83,7 @@ def tuned(
     """
     found: Measures = {}
     for number in examples:
-        own = Run.of(f"space2_{name}_{number}", cfg, seed=run.seed, root=run.folder.parent)
+        own = run.part(f"{name}_{number}", cfg)
         torch.manual_seed(run.seed)
         learner = Classifier(copy.deepcopy(branch), len(set(intents.labels.tolist())), agreement)
         rows = [

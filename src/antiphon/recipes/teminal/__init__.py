@@ -235,7 +235,8 @@ def run(cfg: Config, run: Run) -> Measures:
         return {f"a then b, {when}": ahead, f"b then a, {when}": back}
 
     if cfg.checkpoint is None:
-        fit(learner, rows, cfg.start, _shared(cfg, run), collate=_collate("singles", encoders, sound, run.seed))
+        begin = run.part("start", cfg.only(*_OF_THE_START))
+        fit(learner, rows, cfg.start, begin, collate=_collate("singles", encoders, sound, run.seed))
     seen = margins("start")
     for stage, train, stage_run in _plan(cfg, run):
         learner.stage = stage
@@ -268,18 +269,16 @@ def _begun(cfg: Config, sound: str) -> Start:
     return start
 
 
-def _shared(cfg: Config, run: Run) -> Run:
-    """The run of the start, which arms share: only what it depends on is in its name."""
-    same = ("data", "classes", "text", "held_out", "made", "seconds", "chunk", "inner", "width", "temperature", "start")
-    start = Config(**{name: getattr(cfg, name) for name in same})
-    return Run.of("teminal_start", start, seed=run.seed, root=run.folder.parent)
+_OF_THE_START = (
+    "data", "classes", "text", "held_out", "made", "seconds", "chunk", "inner", "width", "temperature", "start",
+)  # fmt: skip
 
 
 def _plan(cfg: Config, run: Run) -> Iterator[tuple[Any, Train, Run]]:
     """Stages behind the start, in order. What comes before the last has a run of its own."""
     if cfg.stages == "ab":
         first = max(1, cfg.train.steps // 3)
-        yield "a", cfg.train.but(steps=first), Run.of("teminal_a", cfg, seed=run.seed, root=run.folder.parent)
+        yield "a", cfg.train.but(steps=first), run.part("a", cfg)
         yield "b", cfg.train.but(steps=max(1, cfg.train.steps - first)), run
     elif cfg.stages != "none":
         yield cfg.stages, cfg.train, run

@@ -37,7 +37,7 @@ def of_keys(cfg: Config, run: Run) -> Measures:
         one = cfg.but(negatives="drawn", drawn=count)
         run.seed_all()
         learner = opened(one, rows)
-        train(learner, rows, Run.of("text_contrast_keys", one, seed=run.seed, root=run.folder.parent))
+        train(learner, rows, run.part("keys", one))
         space = learner.space().eval()
         measures |= named(f"keys_{count}", space_scores(space, data, column, cfg.classes, run.seed, shots=()))
     space.save(run.folder / "space")

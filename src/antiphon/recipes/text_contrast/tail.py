@@ -114,7 +114,7 @@ def of_labels(cfg: Config, run: Run) -> Measures:
     """Train, save the space, and measure every bucket beside its floors."""
     if cfg.answers == "numbers" and cfg.loss != "binary":
         raise UserError(f"answers=numbers wants loss=binary, got loss={cfg.loss}")
-    settings = _shared(cfg).model_dump_json()
+    settings = cfg.only("data", "classes", "least", "reference").model_dump_json()
     data = _labelled(settings, run.seed)
     rows = training_rows(
         {"id": [str(at) for at in range(len(data.texts["train"]))], "text": data.texts["train"]}, ["text"], None
@@ -123,7 +123,7 @@ def of_labels(cfg: Config, run: Run) -> Measures:
     run.seed_all()
     learner = opened(first, rows)
     if cfg.start:
-        train(learner, rows, Run.of("text_contrast_start", first, seed=run.seed, root=run.folder.parent))
+        train(learner, rows, run.part("start", first))
     run.seed_all()
     space = learner.space()
     tagger = Tail(cfg, branches_of(learner.branches)["text"], data)
@@ -204,11 +204,6 @@ def in_buckets(scores_NL: Tensor, positives_NL: Tensor, counts_L: Tensor) -> Mea
     return found
 
 
-def _shared(cfg: Config) -> Config:
-    """What the texts and the floors depend on; the rest by default."""
-    return Config(**{name: getattr(cfg, name) for name in ("data", "classes", "least", "reference")})
-
-
 @lru_cache(maxsize=5)  # the claims' seeds: one process runs all arms of them
 def _labelled(settings: str, seed: int) -> Labelled:
     return labelled(Config(**json.loads(settings)), seed)
@@ -221,8 +216,7 @@ def _split(line: str | None) -> list[str]:
 def _first(cfg: Config) -> Config:
     """The pre-training, which arms share: it does not hang on what follows."""
     names = ("data", "text", "view", "rate", "labels", "common", "width", "temperature", "reference")
-    same = {name: getattr(cfg, name) for name in names}
-    return Config(classes=None, pairing="words", train=cfg.train.but(steps=max(1, cfg.start)), **same)
+    return cfg.only(*names, classes=None, pairing="words", train=cfg.train.but(steps=max(1, cfg.start)))
 
 
 def _measured(score: Callable[[list[str]], Tensor], data: Labelled) -> Measures:

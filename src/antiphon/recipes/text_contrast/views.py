@@ -51,8 +51,8 @@ def of_views(cfg: Config, run: Run) -> Measures:
         raise UserError(f"rate={cfg.rate:g} is none of rates={list(cfg.rates)}: add it there")
     own = "none" if cfg.view == "none" else f"{cfg.view}_{cfg.rate:g}"
     shared = _shared(cfg)
-    sweep = Run.of("text_contrast_views", shared, seed=run.seed, root=run.folder.parent)
-    found = sweep.result or sweep.finish(_sweep(shared, sweep))
+    sweep = run.part("views", shared)
+    found = sweep.once(lambda: _sweep(shared, sweep))
     Space.load(_folder(sweep, own)).save(run.folder / "space")
     own_measures = {key.removeprefix(f"{own}/"): value for key, value in found.items() if key.startswith(f"{own}/")}
     _draw(run, cfg, found)
@@ -81,7 +81,7 @@ def _shared(cfg: Config) -> Config:
         "study", "data", "text", "negatives", "hard", "queue", "drawn", "loss", "rates", "dev", "asked", "looked_at",
         "reference", "width", "temperature", "train",
     )  # fmt: skip
-    return Config(pairing="texts", classes=None, **{name: getattr(cfg, name) for name in names})
+    return cfg.only(*names, pairing="texts", classes=None)
 
 
 def _sweep(cfg: Config, run: Run) -> Measures:
@@ -97,7 +97,7 @@ def _sweep(cfg: Config, run: Run) -> Measures:
         one = cfg.but(view=view, rate=rate)
         run.seed_all()
         learner = opened(one, rows)
-        train(learner, rows, Run.of("text_contrast_view", one, seed=run.seed, root=run.folder.parent))
+        train(learner, rows, run.part("view", one))
         learner.space().eval().save(_folder(run, name))
         measures |= named(name, similarities(partial(_embed, learner.space().eval()), scored))
     return measures

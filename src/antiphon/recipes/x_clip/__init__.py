@@ -229,6 +229,13 @@ def run(cfg: Config, run: Run) -> Measures:
     return run.finish(measures)
 
 
+_OF_THE_START = (
+    "data", "classes", "captions", "image", "text", "frames", "pixels", "project", "inner", "layers", "heads", "width",
+    "temperature", "start",
+)  # fmt: skip
+_OF_NAMES = ("held_out", "novel", "shots")  # where the start learns from classes' names
+
+
 def _trained_start(
     cfg: Config, run: Run, data: dict[str, Any], rows: dict[str, list[Row]], shown: list[Row], column: str,
     classes: Classes,
@@ -249,7 +256,10 @@ def _trained_start(
     stills = Stills(tower, cfg.temperature)
     captions = Captions.of(text, {split: said[split] for split in ("train", "dev")})
     allowed = {row["id"] for row in shown} if cfg.captions == cfg.classes else None
-    measures = learn_stills(stills, captions, rows, _start_run(cfg, run), cfg.start, allowed=allowed)
+    depends_on = _OF_THE_START + (_OF_NAMES if cfg.captions == cfg.classes else ())
+    measures = learn_stills(
+        stills, captions, rows, run.part("start", cfg.only(*depends_on)), cfg.start, allowed=allowed
+    )
     return Start(tower, text, stem, stills.scale.temperature, None, measures)
 
 
@@ -265,15 +275,6 @@ def _read_videos(
     for row in [row for part in rows.values() for row in part]:
         row["video"] = row.pop(column)
     return stem
-
-
-def _start_run(cfg: Config, run: Run) -> Run:
-    """The start's own run, the same for all arms: only what it depends on is in its name."""
-    names = ["data", "classes", "captions", "image", "text", "frames", "pixels", "project", "inner", "layers", "heads",
-             "width", "temperature", "start"]  # fmt: skip
-    names += ["held_out", "novel", "shots"] if cfg.captions == cfg.classes else []
-    same = Config(**{name: getattr(cfg, name) for name in names})
-    return Run.of("x_clip_start", same, seed=run.seed, root=run.folder.parent)
 
 
 def tiny() -> Config:
