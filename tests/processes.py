@@ -1,6 +1,6 @@
 """Runs a function in several gloo processes on this machine, and gives what each returned.
 
-The processes stay, since each takes seconds to import torch; every call makes a new process group of as many as it asks.
+The processes stay, since each takes seconds to import torch; every call makes a new process group.
 """
 
 from __future__ import annotations

@@ -66,6 +66,7 @@ def _version(
 def main() -> None:
     """Run a command; a user's mistake ends in one line on standard error and exit code 1, not in a traceback."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the commands show bars of their own
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # else it reports on every tower that a space holds
     warnings.showwarning = _warn
     try:

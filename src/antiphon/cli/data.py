@@ -28,7 +28,7 @@ def list_sources() -> None:
 
 @app.command()
 def get(
-    source: str = typer.Argument(..., help="stamps, clipart, or prompts."),
+    source: str = typer.Argument(..., help="stamps, clipart, prompts or manuals."),
 ) -> None:
     """Fetch a source into the cache folder (ANTIPHON_CACHE); what is there already is not fetched again.
 

@@ -119,25 +119,30 @@ class Collate:
         columns = [_column(rows, column) for column in source]
         choices = [[item for item in items if item is not None] for items in zip(*columns, strict=True)]
         return [
-            items[int(torch.randint(len(items), (1,), generator=self._generator(name, row)))] if items else None
+            items[int(torch.randint(len(items), (1,), generator=chance_of(self.seed, name, row)))] if items else None
             for row, items in zip(rows, choices, strict=True)
         ]
-
-    def _generator(self, name: str, row: Row) -> torch.Generator:
-        """Chance that depends on seed, epoch, row and entry only."""
-        if INDEX not in row:
-            raise ValueError(f"{name}: chance is seeded by row, so rows must carry {INDEX!r}")
-        key = f"{self.seed}/{row.get(EPOCH, 0)}/{row[INDEX]}/{name}".encode()
-        return torch.Generator().manual_seed(int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big"))
 
     def _augmented(self, name: str, row: Row, item: Any, place: int, bad: dict[int, str]) -> Any:
         if item is None:
             return None
         try:
-            return self.augment[name](item, self._generator(name, row))
+            return self.augment[name](item, chance_of(self.seed, name, row))
         except BadInput as error:
             bad[place] = str(error)
             return None
+
+
+def chance_of(seed: int, name: str, row: Row) -> torch.Generator:
+    """Chance that depends on seed, epoch, row and entry only.
+
+    Raises:
+        ValueError: the row does not carry `INDEX`.
+    """
+    if INDEX not in row:
+        raise ValueError(f"{name}: chance is seeded by row, so rows must carry {INDEX!r}")
+    key = f"{seed}/{row.get(EPOCH, 0)}/{row[INDEX]}/{name}".encode()
+    return torch.Generator().manual_seed(int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big"))
 
 
 def _tried(encoder: Collates, item: Any, place: int, bad: dict[int, str]) -> Any:

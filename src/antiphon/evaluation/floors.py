@@ -1,4 +1,4 @@
-"""What texts tell by their words alone: floors that stand beside every table of text encoders.
+"""What texts tell by their words alone, floors that stand beside every table of text encoders; and what stands above.
 
 A text is its words, as `decode.split_words` finds them.
 
@@ -11,10 +11,15 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from scipy import sparse
+from torch import Tensor
 
+from antiphon.data.cache import cache_folder
 from antiphon.decode import split_words
+from antiphon.encoders.features import FeatureCache, encode_once
+from antiphon.encoders.open import open_encoder
 
 
 def jaccard(first: str, second: str) -> float:
@@ -59,3 +64,9 @@ def tfidf_cosines(first: Sequence[str], second: Sequence[str]) -> Float[np.ndarr
     """The cosine of each pair, with document frequencies of all these texts."""
     model = TfIdf([*first, *second])
     return np.asarray(model(first).multiply(model(second)).sum(1)).ravel()
+
+
+def published(name: str, texts: Sequence[str]) -> Float[Tensor, "n d"]:
+    """Vectors by a published text encoder as it is, an upper reference and no floor; kept on disk."""
+    encoder, cache = open_encoder("text", name).eval(), FeatureCache(cache_folder() / "features")
+    return torch.cat([each for each in encode_once(encoder, list(texts), cache, keep=1) if each is not None]).float()

@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from antiphon.data.pairs import Pairs, expand, load, signal_of, splits
@@ -47,6 +48,7 @@ from antiphon.encoders.space import Space, branches_of
 from antiphon.encoders.towers import Tower
 from antiphon.errors import UserError
 from antiphon.evaluation.claims import Paper
+from antiphon.evaluation.floors import published
 from antiphon.recipes.ccp.claims import CLAIMS
 from antiphon.recipes.ccp.config import Config
 from antiphon.recipes.ccp.leaks import leak
@@ -54,7 +56,7 @@ from antiphon.recipes.ccp.learner import CCP
 from antiphon.recipes.ccp.measures import outside_pairs
 from antiphon.recipes.ccp.pictures import draw
 from antiphon.recipes.ccp.rows import Column, Row, Windows, by_language, training_rows
-from antiphon.recipes.ccp.scores import Trial, by_reference, embedded, floor_scores, scores
+from antiphon.recipes.ccp.scores import Trial, embedded, floor_scores, scores
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
 from antiphon.training.views import views_of
@@ -102,7 +104,7 @@ def run(cfg: Config, run: Run) -> Measures:
     measures |= measured()
     measures |= floor_scores(trial)
     if cfg.reference is not None:
-        measures |= _named(cfg.reference, scores(by_reference(cfg.reference), trial))
+        measures |= _named(cfg.reference, scores(partial(published, cfg.reference), trial))
     draw(run, measures, trial.pivot, list(trial.train))
     return run.finish({**measures, "seconds/total": time.perf_counter() - started})
 

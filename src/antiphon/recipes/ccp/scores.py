@@ -9,9 +9,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from antiphon.data.cache import cache_folder
-from antiphon.encoders.features import FeatureCache, encode_once
-from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Space
 from antiphon.recipes.ccp.measures import (
     KINDS,
@@ -127,13 +124,3 @@ def embedded(space: Space, texts: Sequence[str]) -> Tensor:
     branch = space.branch("text").eval()
     parts = [branch(branch.encoder.collate(texts[at : at + 256])) for at in range(0, len(texts), 256)]
     return torch.cat(parts)
-
-
-def by_reference(name: str) -> Embed:
-    """A published text encoder as it is; what it gives is kept on disk."""
-    encoder, cache = open_encoder("text", name).eval(), FeatureCache(cache_folder() / "features")
-
-    def embed(texts: Sequence[str]) -> Tensor:
-        return torch.cat([found for found in encode_once(encoder, list(texts), cache, keep=1) if found is not None])
-
-    return embed

@@ -8,11 +8,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from antiphon.data.cache import cache_folder
-from antiphon.encoders.features import FeatureCache, encode_once
-from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Space
-from antiphon.evaluation.floors import TfIdf
+from antiphon.evaluation.floors import TfIdf, published
 from antiphon.recipes.space2.measures import Embed, Intents, Turns, intent_scores, means, tree_scores
 from antiphon.runs import Measures
 
@@ -47,11 +44,11 @@ def floors(
             elif name == "tfidf":
                 vectors = TfIdf(turns.texts)(turns.texts)
             else:
-                vectors = published(name, turns.plain)
+                vectors = published_units(name, turns.plain)
             trees |= {f"{side}/tree/{key}": value for key, value in tree_scores(vectors, turns).items()}
         by_set = {}
         for key, intents in asked.items():
-            read: Embed = partial(published, name)
+            read: Embed = partial(published_units, name)
             if name in ("random", "tfidf"):
                 read = embed if name == "random" else _words_of(intents)
             penalty = None if name == "tfidf" else l2  # its vectors are too wide
@@ -71,11 +68,9 @@ def chance(asked: Mapping[str, Intents]) -> float:
     return float(np.mean([1 / len(set(each.labels.tolist())) for each in asked.values()])) if asked else 0.0
 
 
-def published(name: str, texts: Sequence[str]) -> np.ndarray:
-    """Unit vectors of a published text encoder, as it is; kept on disk."""
-    encoder, cache = open_encoder("text", name).eval(), FeatureCache(cache_folder() / "features")
-    found = [each for each in encode_once(encoder, list(texts), cache, keep=1) if each is not None]
-    vectors: np.ndarray = torch.nn.functional.normalize(torch.cat(found).float(), dim=1).numpy()
+def published_units(name: str, texts: Sequence[str]) -> np.ndarray:
+    """Unit vectors of a published text encoder."""
+    vectors: np.ndarray = torch.nn.functional.normalize(published(name, texts), dim=1).numpy()
     return vectors
 
 

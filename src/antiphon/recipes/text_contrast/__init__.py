@@ -6,7 +6,7 @@ Who should match whom is `pairing`, what is done to a text first is `view`, what
 | pairing | contrast | labels | published as |
 |---|---|---|---|
 | `texts` | input-input: two views of a text | none | SimCSE, CLEAR, ESimCSE, CERT |
-| `pair` | input-input: the row's two text columns | none | Quick-Thoughts, CONPONO, DeCLUTR |
+| `pair` | input-input: the row's two text columns | none | Quick-Thoughts, CONPONO |
 | `class` | input-input: texts of one class | yes | SupCon fine-tuning |
 | `label` | input-label: a text and its label's words | yes | CLESS, supervised |
 | `words` | input-label: a text and some of its own words | none | CLESS, self-supervised |
@@ -29,7 +29,8 @@ On texts of one's own with a column of classes, here `kind`, of a CSV (`split_by
 
 `study` says what a cell is looked at for, each in a file of its own: `classes` that training never saw; labels of a
 long `tail`, many to a text (`tail.py`: labels as words against multi-hot, with or without pseudo-labels first);
-how many `keys` each loss gains from (`keys.py`, `negatives=drawn`); and what `views` do to sentences (`views.py`).
+how many `keys` each loss gains from (`keys.py`, `negatives=drawn`); what `views` do to sentences (`views.py`); and
+whether `spans` of long documents make a good encoder (`spans.py`, DeCLUTR).
 
 Label words and texts go through one encoder into one space, so that names of classes are found without a new head.
 The primer has no experiments of its own; its figures come from the papers that it surveys.
@@ -38,7 +39,7 @@ differs: CLESS scores a pair by a network; here it is a cosine, so that zero-sho
 differs: the encoder is a convolution over hashed words, for labels too, where CLESS averages a label's word vectors.
 differs: in the long tail all labels of training are keys of every text, where CLESS draws some of other texts.
 differs: words of negation and numbers are counted where a view touches them; antonyms are not, for want of a thesaurus.
-differs: the spans of long documents (DeCLUTR) are not here: `pair` takes two columns that exist.
+differs: spans (DeCLUTR) have 8 to 48 words, where the paper's have 32 to 512 tokens, and no start is pre-trained.
 differs: back-translation (CERT) and a thesaurus need models and data that are not here; `view` has no slot for them.
 """
 
@@ -55,6 +56,7 @@ from antiphon.recipes.text_contrast.classes import of_classes
 from antiphon.recipes.text_contrast.config import Config
 from antiphon.recipes.text_contrast.keys import of_keys
 from antiphon.recipes.text_contrast.learner import TextContrast
+from antiphon.recipes.text_contrast.spans import of_spans
 from antiphon.recipes.text_contrast.tail import of_labels
 from antiphon.recipes.text_contrast.views import of_views
 from antiphon.runs import Measures, Run
@@ -68,7 +70,7 @@ PAPER = Paper(
 
 __all__ = ["CLAIMS", "PAPER", "Config", "TextContrast", "laptop", "paper", "run", "tiny"]
 
-STUDIES = {"classes": of_classes, "tail": of_labels, "keys": of_keys, "views": of_views}
+STUDIES = {"classes": of_classes, "tail": of_labels, "keys": of_keys, "views": of_views, "spans": of_spans}
 
 
 def run(cfg: Config, run: Run) -> Measures:

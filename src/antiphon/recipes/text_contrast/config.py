@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from antiphon.config import Config as Settings
 from antiphon.data.pairs import Pairs
@@ -19,9 +19,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Config(Settings):
     """Settings of the recipe."""
 
-    study: Literal["classes", "tail", "keys", "views"] = "classes"
+    study: Literal["classes", "tail", "keys", "views", "spans"] = "classes"
     """What the run is about: classes that training never saw; labels of a long tail, many to a text; how many keys a
-    loss gains from; or what views do to sentences."""
+    loss gains from; what views do to sentences; or spans of long documents."""
     data: Pairs = Pairs(source="intents", columns=("text",), split_by="intent")
     classes: str | None = "words"
     """The column with each row's class as a phrase, for `class`, `label` and the measures; None where there is none."""
@@ -64,6 +64,27 @@ class Config(Settings):
     """study=views: scored pairs to be measured on; no sentence of theirs is trained on."""
     looked_at: PositiveInt = 60
     """study=views: so many sentences of the scored pairs are changed, and compared by the reference."""
+    near: Literal["own", "other", "none"] = "own"
+    """study=spans: whether an anchor's positives come from its own document, or from another, by chance (a control);
+    none: nothing is trained."""
+    anchors: PositiveInt = 2
+    """study=spans: A, anchors of a document."""
+    positives: PositiveInt = 2
+    """study=spans: P, positives of an anchor."""
+    shortest: PositiveInt = 8
+    longest: PositiveInt = 48
+    """study=spans: words of the shortest and the longest span; documents of fewer than 2 A longest are left out."""
+    mlm: NonNegativeFloat = 0.0
+    """study=spans: the weight of the masked words of anchors."""
+    masked: Share = 0.15
+    """study=spans: the share of an anchor's words that are masked, where mlm is not 0."""
+    vocabulary: PositiveInt = 2000
+    """study=spans: so many of the most frequent words are asked for where they are masked."""
+    probes: tuple[Pairs, Pairs] | None = (
+        Pairs(source="intents", columns=("text",), options={"sets": ["clinc150"], "split": "val"}),
+        Pairs(source="intents", columns=("text",), options={"sets": ["banking77"]}),
+    )
+    """study=spans: utterances with their `intent`, of which a few examples are given: of dev, and of test; or None."""
     reference: str | None = None
     """A published text encoder to measure beside, by name: an upper reference, not a floor."""
     width: PositiveInt = 128

@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from antiphon.data.cache import cache_folder
-from antiphon.encoders.features import FeatureCache, encode_once
-from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Space
-from antiphon.evaluation.floors import TfIdf
+from antiphon.evaluation.floors import TfIdf, published
 from antiphon.evaluation.geometry import uniformity
 from antiphon.evaluation.probe import few_shot
 from antiphon.evaluation.zeroshot import zero_shot
@@ -50,11 +47,9 @@ def word_scores(data: Table, column: str, classes: str, seed: int, *, shots: Seq
 
 def model_scores(name: str, data: Table, column: str, classes: str, seed: int) -> Measures:
     """An upper reference: a published text encoder, as it is."""
-    encoder, cache = open_encoder("text", name).eval(), FeatureCache(cache_folder() / "features")
     names = {split: sorted(set(data[split][classes])) for split in ("dev", "test")}
     texts = [text for split in names for text in (*data[split][column], *names[split])]
-    vectors = torch.cat([found for found in encode_once(encoder, texts, cache, keep=1) if found is not None])
-    of = dict(zip(texts, vectors, strict=True))
+    of = dict(zip(texts, published(name, texts), strict=True))
     found: Measures = {}
     for split in names:
         asked, of_names = (torch.stack([of[text] for text in part]) for part in (data[split][column], names[split]))

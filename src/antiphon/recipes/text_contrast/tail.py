@@ -21,16 +21,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from antiphon.data.cache import cache_folder
 from antiphon.data.collate import by_column
 from antiphon.data.pairs import expand, load, signal_of
 from antiphon.data.splits import split_by
-from antiphon.encoders.features import FeatureCache, encode_once
 from antiphon.encoders.heads import unit
-from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Branch, branches_of
 from antiphon.errors import UserError
-from antiphon.evaluation.floors import TfIdf
+from antiphon.evaluation.floors import TfIdf, published
 from antiphon.evaluation.multilabel import average_precision, buckets_of_mass
 from antiphon.evaluation.report.figures import curves
 from antiphon.objectives.contrast import Scale, contrast
@@ -249,19 +246,9 @@ def _floors(settings: str, seed: int) -> Measures:
         "chance": lambda texts: torch.zeros(len(texts), len(data.names)), "tfidf": by(names), "centroid": by(means),
     }  # fmt: skip
     if cfg.reference is not None:
-        read = _published(cfg.reference)
-        kinds[cfg.reference] = lambda texts: read(texts) @ read(data.names).T
+        name = cfg.reference
+        kinds[name] = lambda texts: unit(published(name, texts).double()) @ unit(published(name, data.names).double()).T
     return {key: value for name, score in kinds.items() for key, value in named(name, _measured(score, data)).items()}
-
-
-def _published(name: str) -> Callable[[list[str]], Tensor]:
-    encoder, cache = open_encoder("text", name).eval(), FeatureCache(cache_folder() / "features")
-
-    def read(texts: list[str]) -> Tensor:
-        found = [each for each in encode_once(encoder, texts, cache, keep=1) if each is not None]
-        return unit(torch.cat(found).double())
-
-    return read
 
 
 def _draw(run: Run, cfg: Config, measures: Measures) -> None:

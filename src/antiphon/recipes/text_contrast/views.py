@@ -21,13 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from antiphon.data.cache import cache_folder
 from antiphon.data.pairs import expand, load
 from antiphon.decode import clean_text
-from antiphon.encoders.features import FeatureCache, encode_once
-from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Space
 from antiphon.errors import UserError
+from antiphon.evaluation.floors import published
 from antiphon.evaluation.report.figures import curves
 from antiphon.evaluation.sts import scored_sets, similarities, word_floors
 from antiphon.recipes.text_contrast.config import Config
@@ -118,7 +116,7 @@ def _harm(
     if cfg.reference is None:
         return found
     every = list(dict.fromkeys(text for sides in pairs.values() for side in sides for text in side))
-    of = dict(zip(every, _published(cfg.reference, every), strict=True))
+    of = dict(zip(every, published(cfg.reference, every), strict=True))
     for key, sides in pairs.items():
         first, second = (torch.stack([of[text] for text in side]) for side in sides)
         found[key] = float(torch.nn.functional.cosine_similarity(first, second, dim=1).mean())
@@ -145,11 +143,6 @@ def _sentences(scored: Mapping[str, Any], split: str) -> list[str]:
 
 def _embed(space: Space, texts: Sequence[str]) -> Tensor:
     return space.embed(text=list(texts))
-
-
-def _published(name: str, texts: Sequence[str]) -> Tensor:
-    encoder, cache = open_encoder("text", name).eval(), FeatureCache(cache_folder() / "features")
-    return torch.cat([found for found in encode_once(encoder, texts, cache, keep=1) if found is not None]).float()
 
 
 def _folder(run: Run, name: str) -> Path:
