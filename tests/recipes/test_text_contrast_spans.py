@@ -23,7 +23,7 @@ def _cache(tmp_path, monkeypatch):
 
 def _config(**changes):
     return text_contrast.tiny().but(
-        study="spans", classes=None, probes=None, shortest=2, longest=6, vocabulary=50, **changes
+        study="spans", classes=None, probes=None, anchors=2, shortest=2, longest=6, vocabulary=50, **changes
     )
 
 

@@ -84,7 +84,9 @@ class Config(Settings):
         Pairs(source="intents", columns=("text",), options={"sets": ["clinc150"], "split": "val"}),
         Pairs(source="intents", columns=("text",), options={"sets": ["banking77"]}),
     )
-    """study=spans: utterances with their `intent`, of which a few examples are given: of dev, and of test; or None."""
+    """study=spans: texts with classes, of which a few examples are given: of dev, and of test; or None."""
+    probed: str = "intent"
+    """study=spans: their column of classes."""
     reference: str | None = None
     """A published text encoder to measure beside, by name: an upper reference, not a floor."""
     width: PositiveInt = 128

@@ -225,7 +225,7 @@ def of_spans(cfg: Config, run: Run) -> Measures:
     if not isinstance(encoder, WordCnn):
         raise UserError(f"study=spans wants an encoder of words, as scratch-small-words, not {cfg.text.encoder}")
     asked = {split: halves(words[split], cfg.longest) for split in ("dev", "test")}
-    probes = {} if cfg.probes is None else dict(zip(("dev", "test"), map(_probe, cfg.probes), strict=True))
+    probes = _probes(cfg)
     learner = Spans(cfg, encoder, vocabulary_of(documents, encoder, cfg.vocabulary))
     space = Space(branches_of(learner.branches)).eval()
 
@@ -241,7 +241,7 @@ def of_spans(cfg: Config, run: Run) -> Measures:
             found |= named(cfg.reference, _scores(partial(published, cfg.reference), asked, probes, run.seed))
         return found
 
-    shared = cfg.only("data", "text", "width", "anchors", "longest", "probes", "reference", classes=None)
+    shared = cfg.only("data", "text", "width", "anchors", "longest", "probes", "probed", "reference", classes=None)
     measures = dict(run.part("floors", shared).once(floors))
     if cfg.near != "none":
         ids = [ids_of(found, encoder) for found in documents]
@@ -291,11 +291,14 @@ Halves = Mapping[str, tuple[list[str], list[str]]]
 Probes = Mapping[str, tuple[list[str], Tensor]]
 
 
-def _probe(source: Any) -> tuple[list[str], Tensor]:
-    rows = load(source)
-    (column,) = source.columns
-    names = sorted(set(rows["intent"]))
-    return list(rows[column]), torch.tensor([names.index(name) for name in rows["intent"]])
+def _probes(cfg: Config) -> Probes:
+    """Texts of dev and of test with the numbers of their classes."""
+    found = {}
+    for split, source in zip(("dev", "test"), cfg.probes or (), strict=cfg.probes is not None):
+        rows = load(source)
+        number = {name: at for at, name in enumerate(sorted(set(rows[cfg.probed])))}
+        found[split] = list(rows[source.columns[0]]), torch.tensor([number[name] for name in rows[cfg.probed]])
+    return found
 
 
 def _scores(embed: Callable[[Sequence[str]], Tensor], asked: Halves, probes: Probes, seed: int) -> Measures:
