@@ -30,3 +30,13 @@ def test_nothing_to_draw_is_an_error():
         curves({"a": []}, x="x", y="y")
     with pytest.raises(ValueError, match="histogram of nothing"):
         histogram({}, x="x")
+
+
+def test_long_names_are_shown_whole_and_have_room():
+    name = "all-MiniLM-L6-v2 (reference)"
+    drawn = curves({name: [(0, 0), (1, 1)], "a": [(0, 1), (1, 2)]}, x="x", y="y")
+    assert f">{name}<title>" in drawn
+    short = curves({"a": [(0, 0), (1, 1)]}, x="x", y="y")
+    widths = [int(re.search(r'viewBox="0 0 (\d+)', each)[1]) for each in (drawn, short)]
+    assert widths[0] > widths[1] + 6 * (len(name) - 1)
+    assert f">{'b' * 43}…<title>" in curves({"b" * 50: [(0, 0), (1, 1)]}, x="x", y="y")

@@ -10,7 +10,10 @@ from antiphon.evaluation.report.charts import apart, ticks
 
 COLOURS = ("#2a78d6", "#eb6834", "#2f9e6e", "#9357c9", "#b88a00", "#888888")
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 260, 56, 150, 24, 40
+_LEFT, _END, _HEIGHT, _TOP, _BOTTOM = 56, 490, 260, 24, 40
+"""Where the frame begins and ends from the left; the whole's height, and the frame's room above and below."""
+_LETTER, _LONGEST = 6.4, 44
+"""Width of a letter of a name, and how many are shown."""
 
 
 def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str, y: str) -> Markup:
@@ -30,7 +33,8 @@ def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str, y: st
     frame = _Frame(
         [px for points in series.values() for px, _ in points], [py for points in series.values() for _, py in points]
     )
-    return frame.drawn(_named_lines(frame, series, [frame.up(points[-1][1]) for points in series.values()]), x, y)
+    lines = _named_lines(frame, series, [frame.up(points[-1][1]) for points in series.values()])
+    return frame.drawn(lines, x, y, list(series))
 
 
 def _named_lines(
@@ -46,9 +50,13 @@ def _named_lines(
             Markup(
                 '<polyline points="{0}" fill="none" stroke="{1}" stroke-width="2"/>'
                 '<text x="{2}" y="{3}" style="fill:{1}">{4}<title>{5}: {6}</title></text>'
-            ).format(path, colour, _WIDTH - _RIGHT + 8, round(end + 4, 1), name[:24], name, f"{points[-1][1]:.4g}")
+            ).format(path, colour, _END + 8, round(end + 4, 1), _shown(name), name, f"{points[-1][1]:.4g}")
         )
     return Markup("").join(drawn)
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def histogram(series: Mapping[str, Sequence[float]], *, x: str, bins: int = 30) -> Markup:
@@ -80,7 +88,7 @@ def histogram(series: Mapping[str, Sequence[float]], *, x: str, bins: int = 30) 
         stairs[name] = [(low, 0.0), *steps, (low + bins * size, 0.0)]
     points = [point for stair in stairs.values() for point in stair]
     frame = _Frame([px for px, _ in points], [py for _, py in points])
-    return frame.drawn(_named_lines(frame, stairs, [float(_TOP)] * len(stairs)), x, "share")
+    return frame.drawn(_named_lines(frame, stairs, [float(_TOP)] * len(stairs)), x, "share", list(series))
 
 
 class _Frame:
@@ -91,18 +99,18 @@ class _Frame:
 
     def across(self, value: float) -> float:
         share = (value - self.xs[0]) / (self.xs[-1] - self.xs[0])
-        return round(_LEFT + share * (_WIDTH - _LEFT - _RIGHT), 1)
+        return round(_LEFT + share * (_END - _LEFT), 1)
 
     def up(self, value: float) -> float:
         share = (value - self.ys[0]) / (self.ys[-1] - self.ys[0])
         return round(_HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM), 1)
 
-    def drawn(self, inside: Markup, x: str, y: str) -> Markup:
+    def drawn(self, inside: Markup, x: str, y: str, names: Sequence[str]) -> Markup:
         rules = [
             Markup(
                 '<line x1="{0}" x2="{1}" y1="{2}" y2="{2}" stroke="currentColor" stroke-opacity="0.15"/>'
                 '<text x="{3}" y="{4}" text-anchor="end">{5}</text>'
-            ).format(_LEFT, _WIDTH - _RIGHT, self.up(tick), _LEFT - 6, self.up(tick) + 4, f"{tick:g}")
+            ).format(_LEFT, _END, self.up(tick), _LEFT - 6, self.up(tick) + 4, f"{tick:g}")
             for tick in self.ys
         ]
         feet = [
@@ -111,10 +119,11 @@ class _Frame:
             )
             for tick in self.xs
         ]
-        names = Markup('<text x="{}" y="{}" text-anchor="middle">{}</text><text x="{}" y="12">{}</text>').format(
-            (_LEFT + _WIDTH - _RIGHT) // 2, _HEIGHT - 6, x, 4, y
+        axes = Markup('<text x="{}" y="{}" text-anchor="middle">{}</text><text x="{}" y="12">{}</text>').format(
+            (_LEFT + _END) // 2, _HEIGHT - 6, x, 4, y
         )
+        width = _END + 8 + round(_LETTER * max(len(_shown(name)) for name in names)) + 4
         return Markup(
             '<svg viewBox="0 0 {0} {1}" style="width:{0}px;max-width:100%" font-size="12" fill="currentColor" '
             'role="img" aria-label="{2} by {3}">{4}{5}{6}{7}</svg>'
-        ).format(_WIDTH, _HEIGHT, y, x, Markup("").join(rules), Markup("").join(feet), names, inside)
+        ).format(width, _HEIGHT, y, x, Markup("").join(rules), Markup("").join(feet), axes, inside)
