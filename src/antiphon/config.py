@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import pydantic
 import yaml
@@ -23,6 +23,9 @@ import yaml
 from antiphon.errors import UserError
 
 C = TypeVar("C", bound="Config")
+
+Share = Annotated[float, pydantic.Field(ge=0, le=1)]
+"""A field from 0 to 1."""
 
 
 class Config(pydantic.BaseModel):

@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from antiphon.config import Config
+from antiphon.config import Config, Share
 from antiphon.encoders.batched import evaluating
 from antiphon.errors import WrongValue
 from antiphon.generation.beams import Hypotheses
@@ -50,7 +50,7 @@ class Decoding(Config):
     """beam: the sum of log-probabilities is divided by the new tokens' number to this power."""
     candidates: PositiveInt = 4
     """contrastive, diverse: k. The papers take 3 to 10."""
-    penalty: Annotated[float, Field(ge=0, le=1)] = 0.6
+    penalty: Share = 0.6
     """contrastive, diverse: a; 0 is greedy search."""
     drawn: PositiveInt = 2
     """diverse: so many first tokens are drawn as nucleus draws them, and the search goes on from there."""

@@ -13,14 +13,15 @@ baseline without false negatives). No official code was found; the formulas agre
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from antiphon.config import Config as Settings
+from antiphon.config import Share
 from antiphon.data.cache import cache_folder
 from antiphon.data.collate import Collate
 from antiphon.data.opening import opened
@@ -70,7 +71,7 @@ class Config(Settings):
     towers: Towers = Towers()
     width: PositiveInt = 256
     temperature: PositiveFloat = 0.07
-    noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    noise: Share = 0.0
     """Share of the training rows whose captions are dealt out anew among them: how far the method bears wrong pairs."""
     classes: str | None = "top"
     """A column of class names for zero-shot classification by prompts; None where there is none."""

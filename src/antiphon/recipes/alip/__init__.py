@@ -21,15 +21,13 @@ differs: frozen towers and heads with a hidden layer, where towers are locked; t
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from antiphon.config import Config as Settings
 from antiphon.data.cache import cache_folder
 from antiphon.data.collate import Collate
 from antiphon.data.opening import Rows, opened
@@ -48,6 +46,7 @@ from antiphon.objectives.contrast import Scale, symmetric_contrast
 from antiphon.objectives.targets import same_label
 from antiphon.recipes.alip.captions import captioned, check_column, mislead, told_apart
 from antiphon.recipes.alip.claims import CLAIMS
+from antiphon.recipes.alip.config import SIGNALS, Config
 from antiphon.recipes.alip.gates import Gates, Gating
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
@@ -62,39 +61,6 @@ PAPER = Paper(
 )
 
 __all__ = ["CLAIMS", "PAPER", "Alip", "Config", "laptop", "paper", "run", "tiny"]
-
-Share = Annotated[float, Field(ge=0, le=1)]
-SIGNALS = ("image", "text")
-
-
-class Config(Settings):
-    """Settings of the recipe; rows have the columns `image` and `text`."""
-
-    data: Pairs = Pairs(source="clipart", columns=SIGNALS, options={"most": 3})
-    caption: str | None = None
-    """A column of captions beside `text`; None has a tagger write them."""
-    tags: str = "keywords"
-    """A column of comma-separated words that the tagger learns."""
-    tagger: Tower = Tower(encoder="efficientnet-lite0", keep=1)
-    """The frozen encoder that the tagger stands on."""
-    taught: Share = 0.3
-    """Share of the training rows that the tagger learns from; ALIP does not see them."""
-    noise: Share = 0.0
-    """Share of the remaining rows whose texts are dealt out anew among them."""
-    pretrained: str | None = None
-    """A CLIP checkpoint to start from, by hub id or folder, both towers whole; None takes `towers`."""
-    towers: Towers = Towers()
-    locked: bool = True
-    """Towers are frozen and their features computed once; False trains them whole."""
-    width: PositiveInt = 128
-    paths: Literal["both", "text", "caption"] = "both"
-    gates: Gating = Gating()
-    oracle: bool = False
-    """Leave out the texts that are another row's, as only he can who dealt them: what gates could gain at best."""
-    temperature: PositiveFloat = 0.07
-    transfer: Pairs | None = Pairs(source="stamps", columns=SIGNALS)
-    """Rows of another kind, for retrieval without training on them."""
-    train: Train = Train()
 
 
 class Alip(ContrastiveLearner):

@@ -5,14 +5,14 @@ Axes: B rows of a batch.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 
-from antiphon.config import Config
+from antiphon.config import Config, Share
 
 
 class Gating(Config):
@@ -22,7 +22,7 @@ class Gating(Config):
     shuffled: bool = False
     gamma_language: NonNegativeFloat = 2.0  # best of the paper's sweep, both
     gamma_description: NonNegativeFloat = 2.0
-    momentum: Annotated[float, Field(ge=0, le=1)] = 0.99  # the official code's
+    momentum: Share = 0.99  # the official code's
     start: float | None = None
     """H at the start, 1 in the official code; None takes the first batch's mean."""
     hold: NonNegativeInt = 0

@@ -22,14 +22,12 @@ differs: the metrics are event hits, CIDEr-D, BLEU and ROUGE-L; METEOR and SPICE
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 from datasets import Dataset
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from antiphon.config import Config as Settings
 from antiphon.data.pairs import Pairs, expand, load, signal_of, splits
 from antiphon.decode import BadInput
 from antiphon.encoders import Encoder
@@ -44,6 +42,7 @@ from antiphon.generation.caption import Captioner, cut, tokens_of
 from antiphon.generation.decoding import Decoding
 from antiphon.generation.models import open_language_model
 from antiphon.recipes.audio_captioning.claims import CLAIMS
+from antiphon.recipes.audio_captioning.config import Config
 from antiphon.recipes.audio_captioning.measuring import asked, compared, drawn
 from antiphon.recipes.audio_captioning.names import KINDS, NAMES
 from antiphon.recipes.audio_captioning.pairing import Pairing, paired_rows
@@ -67,51 +66,6 @@ PAPER = Paper(
 )
 
 __all__ = ["CLAIMS", "PAPER", "Captioning", "Config", "laptop", "paper", "run", "tiny"]
-
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Config(Settings):
-    """Settings of the recipe."""
-
-    data: Pairs = Pairs(source="events", columns=("audio", "text"), split_by="fold")
-    """Sounds: those of training make the space, the others are captioned."""
-    paired: Pairs = Pairs(source="captions", columns=("text",))
-    """Captions that sounds of the same kind are paired with when the space is made."""
-    captions: Pairs = Pairs(source="captions", columns=("text",))
-    """Texts that the captioner is trained on, without any sound."""
-    references: Pairs | None = Pairs(source="captions", columns=("text",), options={"sets": ["audiocaps_val"]})
-    """Captions, by kind, that generated ones are compared with; None compares with each row's own text."""
-    classes: str | None = "kind"
-    """A column of all these rows; None where every sound has a text of its own in `data`, and pairs need no kinds."""
-    checkpoint: str | None = None
-    """A CLAP checkpoint by hub id or folder, whose space it is; None trains one, of `sound` and `text`."""
-    sound: Tower | None = None
-    """None: statistics of log-mel bands, a second each."""
-    text: Tower = Tower(encoder="all-MiniLM-L6-v2", keep=1)
-    width: PositiveInt = 384
-    temperature: PositiveFloat = 0.07
-    model: str = "smollm2-135m-instruct"
-    layers: PositiveInt | None = None
-    """Of the language model, from the first one on; None takes all."""
-    soft: PositiveInt = 4
-    augment: Literal["none", "noise", "replace", "mixed"] = "mixed"
-    variance: NonNegativeFloat = 0.003  # dev; WSAC's .001 and CapDec's .016 are of spaces with another gap
-    replace: Share = 0.5  # rho; unverified
-    near: PositiveInt = 5
-    """How many neighbours of a caption may stand in for it."""
-    names: NonNegativeInt = 0
-    """How many names the hard prompt holds; 0: no hard prompt."""
-    spoiled: Share = 0.3
-    """How often a name of a training prompt is another one."""
-    learn_from: Literal["text", "sound"] = "text"
-    """sound: a captioner with supervision, from vectors of training sounds and captions of their kind."""
-    decoding: Decoding = Decoding(max_tokens=20)
-    space: Train = Train()
-    """How the space is trained."""
-    start: Train | None = Train()
-    """How the captioner is trained before the arms part; None: they part from the beginning."""
-    train: Train = Train()
 
 
 class Captioning(ContrastiveLearner):

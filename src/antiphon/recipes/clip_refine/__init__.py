@@ -21,14 +21,12 @@ from __future__ import annotations
 import math
 import time
 from copy import deepcopy
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
-from antiphon.config import Config as Settings
 from antiphon.data.cache import cache_folder
 from antiphon.data.collate import Collate
 from antiphon.data.opening import Rows, opened
@@ -44,6 +42,7 @@ from antiphon.evaluation.claims import Paper
 from antiphon.objectives.contrast import Scale, contrast
 from antiphon.objectives.targets import same_label, softened
 from antiphon.recipes.clip_refine.claims import CLAIMS
+from antiphon.recipes.clip_refine.config import Config
 from antiphon.recipes.clip_refine.measures import draw_gap, measured
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
@@ -58,32 +57,6 @@ PAPER = Paper(
 )
 
 __all__ = ["CLAIMS", "PAPER", "Config", "Refine", "laptop", "paper", "run", "tiny"]
-
-
-class Config(Settings):
-    """Settings of the recipe: the rows and steps of both stages, and the two terms of the second."""
-
-    before: Pairs = Pairs(source="clipart", columns=("image", "text"))
-    """Rows that the start is trained on; what it knows of them is what refining may forget."""
-    data: Pairs = Pairs(source="stamps", columns=("image", "text"))
-    """Rows that it is refined on: few, and of another kind."""
-    pretrained: str | None = None
-    """A CLIP checkpoint to refine, by hub id or folder, both towers whole; None trains a start on `before`, of frozen
-    towers and heads."""
-    towers: Towers = Towers()
-    width: PositiveInt = 128
-    temperature: PositiveFloat = 0.07
-    align: Literal["random", "zero", "pairs", "none"] = "random"
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5  # section 4.1 of the paper
-    """Share of the one-hot label in the target; the rest is the teacher's."""
-    warmth: PositiveFloat = 1.0
-    """The temperature of refining, in units of the start's: what plain contrastive training forgets hangs on it."""
-    classes: str | None = "top"
-    """A column of class names for zero-shot classification by prompts; None where the rows have none."""
-    start: Train = Train()
-    """How the start is trained."""
-    train: Train = Train()
-    """How it is refined."""
 
 
 class Refine(ContrastiveLearner):

@@ -29,15 +29,13 @@ differs: texts are made of names of sounds, not written by a music language mode
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from antiphon.config import Config as Settings
 from antiphon.data.collate import Collate
 from antiphon.data.pairs import Pairs, expand, signal_of, splits
 from antiphon.encoders.features import Features
@@ -50,6 +48,7 @@ from antiphon.errors import UserError
 from antiphon.evaluation.claims import Arm, Claim, Paper
 from antiphon.objectives.contrast import Scale, symmetric_contrast
 from antiphon.objectives.targets import same_label
+from antiphon.recipes.collap.config import Config
 from antiphon.recipes.collap.measures import attention_picture, measured, turned
 from antiphon.recipes.collap.rows import Row, Scenes, Stock, clips_of, longest, own_rows
 from antiphon.recipes.collap.score import fused, shares
@@ -66,36 +65,6 @@ PAPER = Paper(
     "CoLLAP: Contrastive Long-form Language-Audio Pretraining with Musical Temporal Structure Augmentation",
     ("audio", "text"),
 )
-
-
-class Config(Settings):
-    """Settings of the recipe."""
-
-    data: Pairs = Pairs(source="events", columns=("audio",), split_by="fold", options={"folds": 5})
-    """Clips to compose recordings of; or, without `scenes`, long recordings and their texts."""
-    scenes: Scenes | None = Scenes()
-    """How recordings are composed; None where the rows have long recordings and texts themselves."""
-    classes: str = "kind"
-    """The column that says what a clip is: texts are made of it."""
-    sound: tuple[Tower, ...] = ()
-    """Frozen encoders of a clip, side by side; none is log-mel statistics of its seconds, averaged."""
-    text: Tower = Tower(encoder="all-MiniLM-L6-v2")
-    """Frozen, of a sentence."""
-    seconds: PositiveFloat = 5.0
-    """Of a clip."""
-    heard: PositiveInt | None = None
-    """Only so many clips from the start are heard: the baselines of a short window. The text stays whole."""
-    reading: Literal["first", "last"] = "first"
-    """How the sentences are joined: RoBERTa's way, or GPT-2's."""
-    attention: Literal["none", "text", "both"] = "both"
-    fusion: Literal["vector", "score"] = "vector"
-    sharpness: PositiveFloat = 0.1  # y at the start; unverified
-    temperature: PositiveFloat = 0.07
-    hidden: PositiveInt = 256
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """On parts' vectors and the hidden layer."""
-    width: PositiveInt = 96
-    train: Train = Train()
 
 
 class Collap(ContrastiveLearner):

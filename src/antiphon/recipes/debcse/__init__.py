@@ -28,13 +28,10 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Annotated
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from antiphon.config import Config as Settings
 from antiphon.data.cache import cache_folder
 from antiphon.data.pairs import Pairs, load
 from antiphon.decode import split_words
@@ -49,13 +46,14 @@ from antiphon.encoders.towers import Tower
 from antiphon.errors import UserError
 from antiphon.evaluation.claims import Arm, Claim, Paper
 from antiphon.evaluation.report.figures import histogram
-from antiphon.evaluation.sts import Embed, scored_pairs
+from antiphon.evaluation.sts import Embed
 from antiphon.generation.models import open_language_model
 from antiphon.objectives.contrast import contrast
 from antiphon.objectives.targets import normalise_rows
+from antiphon.recipes.debcse.config import Config
 from antiphon.recipes.debcse.probes import Trial, false_negatives
 from antiphon.recipes.debcse.rows import Drawn
-from antiphon.recipes.debcse.sampling import Candidates, Draws, Pool, Rule, candidates_of, draws_of, pool_of, thresholds
+from antiphon.recipes.debcse.sampling import Candidates, Draws, Pool, candidates_of, draws_of, pool_of, thresholds
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
@@ -66,53 +64,6 @@ PAPER = Paper(
     "DebCSE: Rethinking Unsupervised Contrastive Sentence Embedding Learning in the Debiasing Perspective",
     ("text",),
 )
-
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Config(Settings):
-    """Settings of the recipe."""
-
-    data: Pairs = Pairs(source="sentences", columns=("text",), limit=4000)
-    dev: tuple[Pairs, ...] = (scored_pairs("stsb", "dev"),)
-    """Scored pairs to choose settings by."""
-    asked: tuple[Pairs, ...] = (
-        scored_pairs("sts2012", "test"),
-        scored_pairs("sts2013", "test"),
-        scored_pairs("sts2014", "test"),
-        scored_pairs("sickr", "train"),
-    )
-    """Scored pairs to be measured on; nothing is trained on them."""
-    intents: Pairs | None = Pairs(source="intents", columns=("text",), limit=2000)
-    """Texts with the column `intent`, on which false negatives are counted."""
-    text: Tower = Tower(encoder="scratch-small-words", head=HeadConfig(norm="none", dropout=0.1))
-    """Of its head only the dropout is taken: the vectors are the encoder's own."""
-    locked: bool = False
-    """Train a map alone, on vectors that are computed once; False trains the encoder."""
-    guide: str | None = "smollm2-135m-instruct"
-    """g: a causal language model, as `generation.models` opens them; None: the encoder itself, after SimCSE."""
-    layers: PositiveInt = 12
-    """Of the guide, so many are read."""
-    rule: Rule = "weighted"
-    """Whom each text draws (`sampling.draws_of`); dropout is SimCSE, which knows no guard."""
-    guard: bool = True
-    """Leave out of the comparison what the guide finds as near as a positive."""
-    near: PositiveInt = 16
-    """Candidates of each kind."""
-    hard: NonNegativeInt = 1
-    """Hard negatives of a text, where the rule has any."""
-    alpha: Share = 0.995
-    """The guide's cosine that a positive has at least, as a quantile of random pairs'."""
-    beta: Share = 0.9
-    """That which a hard negative has at most."""
-    least: PositiveFloat = 0.05
-    """Of a propensity."""
-    temperature: PositiveFloat = 0.05
-    reference: str | None = None
-    """A published text encoder to measure beside, by name: an upper reference, not a floor."""
-    start: Train = Train()
-    """How the guide is trained, where it is to be."""
-    train: Train = Train()
 
 
 class DebCSE(ContrastiveLearner):

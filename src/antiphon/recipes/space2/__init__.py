@@ -41,12 +41,10 @@ import random
 import time
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from antiphon.config import Config as Settings
 from antiphon.data.pairs import Pairs, expand, load, signal_of, splits
 from antiphon.encoders.heads import HeadConfig
 from antiphon.encoders.space import Space, branches_of
@@ -55,6 +53,7 @@ from antiphon.encoders.words import WordCnn
 from antiphon.errors import UserError
 from antiphon.evaluation.claims import Paper
 from antiphon.recipes.space2.claims import CLAIMS
+from antiphon.recipes.space2.config import Config
 from antiphon.recipes.space2.floors import floors, own_vectors
 from antiphon.recipes.space2.learner import Space2, view_contrast
 from antiphon.recipes.space2.measures import (
@@ -81,74 +80,6 @@ PAPER = Paper(
 )
 
 __all__ = ["CLAIMS", "PAPER", "Asked", "Config", "Space2", "laptop", "paper", "run", "tiny", "view_contrast"]
-
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-def _dialogs(*sets: str, split_by: str | None = None) -> Pairs:
-    return Pairs(source="dialogs", options={"sets": list(sets)}, columns=("text",), split_by=split_by)
-
-
-def _intents(name: str, split: str = "train") -> Pairs:
-    return Pairs(source="intents", options={"sets": [name], "split": split}, columns=("text",))
-
-
-class Config(Settings):
-    """Settings of the recipe."""
-
-    data: Pairs = _dialogs("sgd", split_by="domain")
-    """Labelled turns; with split_by=domain those of a field of life are in one split, so dev and test are unseen."""
-    more: tuple[Pairs, ...] = (_dialogs("snips", "atis", "woz2", "simm"),)
-    """More labelled turns, for training alone; of them, none of a domain that dev or test has, if split_by=domain."""
-    unlabelled: tuple[Pairs, ...] = (_dialogs("restaurant8k", "dstc8", "simr"),)
-    """Turns without labels, chosen in the same way."""
-    tree: str | None = "tree"
-    """The column with trees as JSON: [[domain, intent, slot, value], ...], null for none."""
-    levels: dict[str, str] = {}
-    """Columns of single names in place of trees: {"domain": "topic", "intent": "kind"}."""
-    previous: str | None = "previous"
-    """The column with the turn before."""
-    at_most: PositiveInt | None = None
-    """So many labelled turns, and so many unlabelled ones, drawn by the run's seed; None takes all."""
-    before: NonNegativeInt = 6
-    """How many of its last words are read."""
-    most: PositiveInt = 18
-    """How many words of the turn itself are read."""
-    text: Tower = Tower(encoder="scratch-small-words", head=HeadConfig(pooling="attention", norm="none", dropout=0.2))
-    scores: Literal["views", "combined", "exact", "none", "shuffled", "labelled", "mlm", "random"] = "views"
-    together: PositiveInt = 1
-    """How many turns of one domain and slot come together in a batch; a step has batch_size times as many turns."""
-    width: PositiveInt = 192
-    projected: PositiveInt = 64
-    """Width of each of the ten projections."""
-    temperature: PositiveFloat = 0.07
-    mlm: NonNegativeFloat = 0.1
-    """Weight of the masked words' loss; 0 leaves them out."""
-    masked: Share = 0.15
-    """Share of the words that are masked in turns without values."""
-    vocabulary: PositiveInt = 2000
-    """Masked words are asked for where they are among so many most frequent ones."""
-    asked: tuple[Asked, ...] = (
-        Asked(name="banking77", data=_intents("banking77")),
-        Asked(name="clinc150", data=_intents("clinc150"), test=_intents("clinc150", "val")),
-    )
-    """Utterances with intents, never seen in training."""
-    shots: tuple[PositiveInt, ...] = (5, 10)
-    l2: PositiveFloat | None = 1e-4
-    """Penalty of the logistic probe on the most of `shots`; None leaves it out."""
-    turns: PositiveInt = 500
-    """So many held-out turns of each split are compared with each other."""
-    reference: str | None = None
-    """A published text encoder to measure beside, by name: an upper reference, not a floor."""
-    tune: bool = False
-    """Fine-tune the encoder with examples of each asked set, too."""
-    examples: tuple[PositiveInt | Literal["all"], ...] = ("all",)
-    """With how many of each intent, drawn by the run's seed; each number is a fine-tuning of its own."""
-    tuning: Train = Train(steps=600, batch_size=128, lr=1e-3)
-    """How."""
-    agreement: NonNegativeFloat = 5.0
-    """R-Drop: weight of the divergence of two passes in fine-tuning."""
-    train: Train = Train()
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from antiphon.config import Config as Settings
+from antiphon.config import Share
 from antiphon.data.pairs import Pairs
 from antiphon.encoders.heads import HeadConfig
 from antiphon.encoders.towers import Tower
 from antiphon.evaluation.sts import scored_pairs
 from antiphon.training.fit import Train
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Config(Settings):
