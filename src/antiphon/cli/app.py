@@ -68,13 +68,18 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the commands show bars of their own
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # else it reports on every tower that a space holds
-    warnings.showwarning = _warn
+    warn_in_one_line()
     try:
         app()
     except Stopped as stopped:
         _leave(str(stopped), 130)
     except (UserError, OSError, ModuleNotFoundError) as error:  # OSError: files, disks, hubs, in the system's words
         _leave(str(error), 1)
+
+
+def warn_in_one_line() -> None:
+    """Show warnings without the place in the code that they come from."""
+    warnings.showwarning = _warn
 
 
 def _warn(

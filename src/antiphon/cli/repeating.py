@@ -112,6 +112,9 @@ def run_all(runs: Iterable[Run], *, jobs: int = 1, say: Callable[[str], None] = 
 def _one_thread(no_more: Event) -> None:
     import torch
 
+    from antiphon.cli.app import warn_in_one_line
+
+    warn_in_one_line()
     global _no_more
     _no_more = no_more
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which asks the processes to stop
