@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from antiphon.data.pairs import Pairs
+from antiphon.data.wordnet import Thesaurus
 from antiphon.encoders.heads import Head
 from antiphon.encoders.space import Branch
 from antiphon.encoders.words import WordCnn
@@ -24,7 +25,7 @@ from antiphon.recipes.text_contrast.rows import (
     word_shares,
 )
 from antiphon.recipes.text_contrast.tail import Labelled, Tail, in_buckets, labelled
-from antiphon.recipes.text_contrast.views import changed, touched
+from antiphon.recipes.text_contrast.views import changed, touched, with_antonyms
 from antiphon.runs import Run
 
 TEXTS = ["rent a car", "a big car please", "play a song", "what is this song", "a a a"]
@@ -33,6 +34,14 @@ TEXTS = ["rent a car", "a big car please", "play a song", "what is this song", "
 @pytest.fixture(autouse=True)
 def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("ANTIPHON_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def thesaurus(monkeypatch):
+    """Another one than WordNet, which is a package to fetch."""
+    known = Thesaurus({"one": ("single", "sole"), "red": ("scarlet",), "two": ("both",)}, frozenset({"red", "small"}))
+    for module in ("rows", "views"):
+        monkeypatch.setattr(f"antiphon.recipes.text_contrast.{module}.wordnet", lambda: known)
 
 
 def _rows(names=("rent", "rent", "play", "play", "none")):
@@ -180,7 +189,7 @@ def test_replaced_words_come_from_the_rows():
 
 
 @pytest.mark.parametrize("view", [view for view in VIEWS if view != "none"])
-def test_every_view_changes_a_text(view):
+def test_every_view_changes_a_text(view, thesaurus):
     change = VIEWS[view](0.5)
     found = {change("one two three four five six", torch.Generator().manual_seed(seed)) for seed in range(9)}
     assert len(found) > 1
@@ -338,9 +347,25 @@ def test_views_are_measured_once_for_all_arms(tmp_path, monkeypatch):
     assert set(Run.of("text_contrast", other, root=tmp_path).pictures()) == {"views-sts", "views-touched"}
 
 
+def test_words_with_an_antonym_are_counted(tmp_path, thesaurus):
+    assert touched(["a red cat", "small red"], ["a scarlet cat", "small red red"], with_antonyms) == pytest.approx(
+        2 / 3
+    )
+    tiny = text_contrast.tiny().but(
+        study="views", train__steps=2, swept=("synonyms", "repetition"), opposed=True, view="synonyms"
+    )
+    run = Run.of("text_contrast", tiny, root=tmp_path)
+    found = text_contrast.run(tiny, run)
+    assert 0 < found["test/opposed"] < 1  # about a fifth of "red" became scarlet
+    assert found["repetition_0.2/test/opposed"] > 0
+    assert "deletion_0.2/test/sts" not in found
+    assert set(run.pictures()) == {"views-sts", "views-touched", "views-opposed"}
+
+
 def test_what_does_not_fit_a_study_is_told(tmp_path):
     said = {
-        "rate=0.3 is none of rates=": {"study": "views", "rate": 0.3},
+        "view=deletion rate=0.3 is none of swept=": {"study": "views", "rate": 0.3},
+        "view=synonyms rate=0.2 is none of swept=": {"study": "views", "view": "synonyms"},
         "study=keys wants classes=COLUMN, two counts or more": {"study": "keys", "counts": (4,)},
         "answers=numbers wants loss=binary, got loss=ranking": {"study": "tail", "answers": "numbers"},
         "study=tail wants one column of texts and one of labels": {"study": "tail", "classes": None},

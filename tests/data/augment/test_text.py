@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import pytest
 import torch
 
-from antiphon.data.augment.text import crop_words, drop_span, drop_words, mistype, repeat_words, swap_spans
+from antiphon.data.augment.text import (
+    crop_words,
+    drop_span,
+    drop_words,
+    mistype,
+    repeat_words,
+    swap_spans,
+    swap_synonyms,
+)
 
 WORDS = "one two three four five six seven eight nine ten"
 
@@ -67,3 +78,13 @@ def test_letters_are_exchanged_within_words() -> None:
         for seed in range(300)
     ]
     assert 2.6 < sum(changed) / 300 < 3.1  # "three" with its two e exchanged is "three" again
+
+
+def test_synonyms_stand_where_their_words_stood() -> None:
+    of = {"big": ("large", "great"), "car": ("auto",)}
+    swap = partial(swap_synonyms, synonyms=lambda: of)
+    assert swap("A Big red car", torch.Generator().manual_seed(0), chance=0.0) == "A Big red car"
+    found = {swap("A Big red car", torch.Generator().manual_seed(seed), chance=1.0) for seed in range(20)}
+    assert found == {"A large red auto", "A great red auto"}
+    texts = [swap("car " * 50, torch.Generator().manual_seed(seed), chance=0.2).split() for seed in range(40)]
+    assert sum(text.count("auto") for text in texts) / 2000 == pytest.approx(0.2, abs=0.03)

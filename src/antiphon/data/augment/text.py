@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 import torch
 
 from antiphon.data.augment import whole
@@ -57,4 +59,25 @@ def mistype(text: str, generator: torch.Generator, *, chance: float = 0.1) -> st
         if hit[place] and len(word) > 1:
             at = whole(len(word) - 1, generator)
             words[place] = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    return " ".join(words)
+
+
+def swap_synonyms(
+    text: str,
+    generator: torch.Generator,
+    *,
+    chance: float = 0.1,
+    synonyms: Callable[[], Mapping[str, Sequence[str]]],
+) -> str:
+    """Each word that has synonyms exchanged, with this chance, for one of them (CLEAR, arXiv 2012.15466).
+
+    Args:
+        synonyms: gives the synonyms of a word in lower case; asked when a text comes, since a thesaurus takes seconds.
+    """
+    words, of = text.split(), synonyms()
+    hit = torch.rand(len(words), generator=generator) < chance
+    for place, word in enumerate(words):
+        others = of.get(word.lower(), ())
+        if hit[place] and others:
+            words[place] = others[whole(len(others), generator)]
     return " ".join(words)

@@ -12,8 +12,8 @@ Who should match whom is `pairing`, what is done to a text first is `view`, what
 | `words` | input-label: a text and some of its own words | none | CLESS, self-supervised |
 | `tokens` | real words against replaced ones | none | ELECTRIC, ELECTRA |
 
-SimCSE is `view=none` (dropout alone), CLEAR `view=deletion`, `span` or `reorder`, ESimCSE `view=repetition`, CERT's
-queue `negatives=queue`; a column of neighbouring sentences makes `pair` Quick-Thoughts.
+SimCSE is `view=none` (dropout alone), CLEAR `view=deletion`, `span`, `reorder` or `synonyms`, ESimCSE
+`view=repetition`, CERT's queue `negatives=queue`; a column of neighbouring sentences makes `pair` Quick-Thoughts.
 
 With f = cosine / temperature, positives +, K keys, and p_k the chance that key k is drawn:
 
@@ -38,9 +38,9 @@ The primer has no experiments of its own; its figures come from the papers that 
 differs: CLESS scores a pair by a network; here it is a cosine, so that zero-shot classification needs the space only.
 differs: the encoder is a convolution over hashed words, for labels too, where CLESS averages a label's word vectors.
 differs: in the long tail all labels of training are keys of every text, where CLESS draws some of other texts.
-differs: words of negation and numbers are counted where a view touches them; antonyms are not, for want of a thesaurus.
 differs: spans (DeCLUTR) have 8 to 48 words, where the paper's have 32 to 512 tokens, and no start is pre-trained.
-differs: back-translation (CERT) and a thesaurus need models and data that are not here; `view` has no slot for them.
+differs: back-translation (CERT) needs translators that are not here; `view` has no slot for it.
+differs: synonyms and antonyms are WordNet's for a word's most frequent sense, and of lemmas only: "cars" has none.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ _VIEWS = {
     "study": "views", "data__source": "sentences", "data__limit": 4000, "pairing": "texts", "rate": 0.2,
     "train__steps": 80, "train__lr": 1e-2,
 } | _SMALL  # fmt: skip
+_SWAPS = _VIEWS | {"swept": ("deletion", "synonyms"), "rates": (0.1, 0.2), "opposed": True}
 _SPANS = {
     "study": "spans", "data__source": "manuals", "data__split_by": "id", "classes": None, "text__head__pooling": "mean",
     "temperature": 0.05, "train__steps": 200, "train__batch_size": 32,
@@ -89,6 +90,11 @@ CLAIMS = [
         "How dangerous a view is: one that loses a fifth of the words (deletion) makes worse similarity than one that "
         "keeps them all and repeats a fifth (SICK and STS 2013, after contrast of sentences of Wikipedia).",
         Arm(view="repetition", **_VIEWS), Arm(view="deletion", **_VIEWS), "sts", "jaccard",
+    ), pictured=("better",)),
+    replace(_claim(
+        "A view that exchanges a fifth of the words for synonyms (WordNet's) makes better similarity than one that "
+        "loses a fifth.",
+        Arm(view="synonyms", **_SWAPS), Arm(view="deletion", **_SWAPS), "sts", "jaccard",
     ), pictured=("better",)),
     _shown(_claim(
         "Spans of long documents (manual pages): positives of the own document beat positives of another, the control, "

@@ -14,6 +14,8 @@ from antiphon.encoders.towers import Tower
 from antiphon.evaluation.sts import scored_pairs
 from antiphon.training.fit import Train
 
+View = Literal["none", "deletion", "span", "reorder", "repetition", "crop", "typos", "synonyms"]
+
 
 class Config(Settings):
     """Settings of the recipe."""
@@ -27,8 +29,9 @@ class Config(Settings):
     text: Tower = Tower(encoder="scratch-small-words", head=HeadConfig(pooling="attention", norm="none"))
     pairing: Literal["texts", "pair", "class", "label", "words", "tokens", "none"] = "words"
     """none: nothing is trained, the random encoder is measured."""
-    view: Literal["none", "deletion", "span", "reorder", "repetition", "crop", "typos"] = "deletion"
-    """What is done to each text anew whenever it is read; `none` leaves dropout alone to make two views differ."""
+    view: View = "deletion"
+    """What is done to each text anew whenever it is read; `none` leaves dropout alone to make two views differ.
+    `synonyms` are WordNet's (the Debian package wordnet-base)."""
     rate: Share = 0.2
     """How far: the chance or share of words. Under pairing=words deletion hides the word that is asked for as often."""
     negatives: Literal["batch", "hard", "queue", "drawn"] = "batch"
@@ -57,6 +60,10 @@ class Config(Settings):
     """study=keys: the K that are tried, from the least to the most."""
     rates: tuple[Share, ...] = (0.05, 0.2, 0.4)
     """study=views: how far each view is taken; `view` and `rate` name the one that the run tells of."""
+    swept: tuple[View, ...] = ("deletion", "span", "reorder", "repetition", "crop", "typos")
+    """study=views: the views that are tried."""
+    opposed: bool = False
+    """study=views: count words with an antonym too, by WordNet (the Debian package wordnet-base)."""
     dev: tuple[Pairs, ...] = (scored_pairs("stsb", "dev"),)
     """study=views: scored pairs to choose settings by."""
     asked: tuple[Pairs, ...] = (scored_pairs("sickr", "train", 1500), scored_pairs("sts2013", "test"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any
@@ -13,8 +13,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from antiphon.data.augment import After, Step, whole
-from antiphon.data.augment.text import crop_words, drop_span, drop_words, mistype, repeat_words, swap_spans
+from antiphon.data.augment.text import (
+    crop_words,
+    drop_span,
+    drop_words,
+    mistype,
+    repeat_words,
+    swap_spans,
+    swap_synonyms,
+)
 from antiphon.data.collate import Collate
+from antiphon.data.wordnet import wordnet
 from antiphon.decode import clean_text, split_words
 from antiphon.encoders import Encoder
 from antiphon.encoders.words import WordCnn
@@ -29,6 +38,7 @@ VIEWS: dict[str, Callable[[float], Step | None]] = {
     "repetition": lambda rate: partial(repeat_words, chance=rate),
     "crop": lambda rate: partial(_crop, share=1 - rate),
     "typos": lambda rate: partial(mistype, chance=rate),
+    "synonyms": lambda rate: partial(swap_synonyms, chance=rate, synonyms=_synonyms),
 }
 """What is done to a text, by the config's name for it, given how far."""
 
@@ -112,6 +122,10 @@ def replace_words(text: str, generator: torch.Generator, *, by: Sequence[str], c
     hit = (torch.rand(len(words), generator=generator) < chance).tolist()
     new = [by[whole(len(by), generator)] if gone else word for word, gone in zip(words, hit, strict=True)]
     return " ".join(new) or text
+
+
+def _synonyms() -> Mapping[str, Sequence[str]]:
+    return wordnet().synonyms
 
 
 def _crop(text: str, generator: torch.Generator, *, share: float) -> str:

@@ -4,6 +4,7 @@ The primer warns that one changed token can turn a meaning round. So for each vi
 
     cosine    of a sentence and its changed self, by a published encoder (`reference`)
     touched   the share of words of negation and of numbers that are there more or less often than before
+    opposed   the same of words that have an antonym (WordNet's; where `opposed` asks for it)
     sts       similarity (Spearman) after contrast of two views of each training sentence
 
 All are measured once for a seed; a run tells those of its own `view` and `rate`, as `test/sts` and so on.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ import torch
 from torch import Tensor
 
 from antiphon.data.pairs import expand, load
-from antiphon.decode import clean_text
+from antiphon.data.wordnet import wordnet
+from antiphon.decode import clean_text, split_words
 from antiphon.encoders.space import Space
 from antiphon.errors import UserError
 from antiphon.evaluation.floors import published
@@ -45,8 +47,11 @@ _MARKED = re.compile(
 
 def of_views(cfg: Config, run: Run) -> Measures:
     """Measure all views at all rates, once for a seed; save the space of this run's own, and tell of it."""
-    if cfg.view != "none" and cfg.rate not in cfg.rates:
-        raise UserError(f"rate={cfg.rate:g} is none of rates={list(cfg.rates)}: add it there")
+    if cfg.view != "none" and (cfg.rate not in cfg.rates or cfg.view not in cfg.swept):
+        raise UserError(
+            f"view={cfg.view} rate={cfg.rate:g} is none of swept={list(cfg.swept)} at rates={list(cfg.rates)}: "
+            "add it there"
+        )
     own = "none" if cfg.view == "none" else f"{cfg.view}_{cfg.rate:g}"
     shared = _shared(cfg)
     sweep = run.part("views", shared)
@@ -63,11 +68,21 @@ def changed(texts: Sequence[str], view: str, rate: float, seed: int) -> list[str
     return [text if change is None else change(text, generator) for text in texts]
 
 
-def touched(before: Sequence[str], after: Sequence[str]) -> float:
-    """The share of all words of negation and numbers that a text has more or less often afterwards; 0 without any."""
+def marked(text: str) -> list[str]:
+    """The words of negation, and the numbers, of a text."""
+    return [word.lower() for word in _MARKED.findall(text)]
+
+
+def with_antonyms(text: str) -> list[str]:
+    """The words of a text that have an antonym (by WordNet)."""
+    return [word for word in split_words(text) if word in wordnet().opposed]
+
+
+def touched(before: Sequence[str], after: Sequence[str], words_of: Callable[[str], list[str]] = marked) -> float:
+    """The share of all such words that a text has more or less often afterwards; 0 without any."""
     count = moved = 0
     for old, new in zip(before, after, strict=True):
-        words, left = (Counter(word.lower() for word in _MARKED.findall(text)) for text in (old, new))
+        words, left = Counter(words_of(old)), Counter(words_of(new))
         count += words.total()
         moved += sum(min(number, abs(number - left[word])) for word, number in words.items())
     return moved / max(count, 1)
@@ -76,8 +91,8 @@ def touched(before: Sequence[str], after: Sequence[str]) -> float:
 def _shared(cfg: Config) -> Config:
     """What the sweep depends on; the rest by default."""
     names = (
-        "study", "data", "text", "negatives", "hard", "queue", "drawn", "loss", "rates", "dev", "asked", "looked_at",
-        "reference", "width", "temperature", "train",
+        "study", "data", "text", "negatives", "hard", "queue", "drawn", "loss", "rates", "swept", "opposed",
+        "dev", "asked", "looked_at", "reference", "width", "temperature", "train",
     )  # fmt: skip
     return cfg.only(*names, pairing="texts", classes=None)
 
@@ -86,7 +101,7 @@ def _sweep(cfg: Config, run: Run) -> Measures:
     scored = scored_sets(cfg.dev, cfg.asked)
     texts = {split: _sentences(scored, split) for split in ("dev", "test")}
     rows = _rows(cfg, {text for several in texts.values() for text in several})
-    cells = {f"{view}_{rate:g}": (view, rate) for view in VIEWS if view != "none" for rate in cfg.rates}
+    cells = {f"{view}_{rate:g}": (view, rate) for view in cfg.swept for rate in cfg.rates}
     cells["none"] = ("none", 0.0)
     measures = word_floors(scored) | _harm(cfg, texts, cells, run.seed)
     run.seed_all()
@@ -111,7 +126,10 @@ def _harm(
         order = torch.randperm(len(several), generator=torch.Generator().manual_seed(seed)).tolist()
         some = [several[at] for at in order[: cfg.looked_at]]
         for name, (view, rate) in cells.items():
-            found[f"{name}/{split}/touched"] = touched(several, changed(several, view, rate, seed))
+            after = changed(several, view, rate, seed)
+            found[f"{name}/{split}/touched"] = touched(several, after)
+            if cfg.opposed:
+                found[f"{name}/{split}/opposed"] = touched(several, after, with_antonyms)
             pairs[f"{name}/{split}/cosine"] = some, changed(some, view, rate, seed)
     if cfg.reference is None:
         return found
@@ -152,16 +170,17 @@ def _folder(run: Run, name: str) -> Path:
 def _draw(run: Run, cfg: Config, found: Measures) -> None:
     """A picture of each measure: a line for each view, over the rate."""
     told = {"touched": "share of negations and numbers touched", "sts": "Spearman's correlation"}
+    told |= {"opposed": "share of words with antonyms touched"} if cfg.opposed else {}
     told |= {"cosine": f"cosine by {cfg.reference}"} if cfg.reference is not None else {}
     captions = {
         "touched": "How many words of negation and numbers each view loses or doubles, over its rate.",
+        "opposed": "How many words that have an antonym each view loses, doubles or exchanges, over its rate.",
         "cosine": "How near a sentence stays to itself, over the rate of each view.",
         "sts": "Similarity (means of the sets) after contrast with each view, over its rate.",
     }
     for key, y in told.items():
-        lines = {
+        lines: dict[str, list[tuple[float, float]]] = {
             view: [(100 * rate, found[f"{view}_{rate:g}/test/{key}"]) for rate in sorted(cfg.rates)]
-            for view in VIEWS
-            if view != "none"
+            for view in cfg.swept
         }
         run.picture(f"views-{key}", curves(lines, x="rate, %", y=y), captions[key])
