@@ -13,6 +13,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import ModuleType
 
+from antiphon.data import sources
 from antiphon.errors import Stopped
 from antiphon.evaluation.claims import Claim
 from antiphon.runs import Run, RunError
@@ -78,9 +79,10 @@ def run_all(runs: Iterable[Run], *, jobs: int = 1, say: Callable[[str], None] = 
         say(f"[{done}/{len(waiting)}] {run.folder} after {_minutes(took)}, {rest}")
 
     if jobs == 1:
-        for done, run in enumerate(waiting, start=1):
-            _run(run)
-            ended(done, run)
+        with sources.kept():
+            for done, run in enumerate(waiting, start=1):
+                _run(run)
+                ended(done, run)
         return
     context = multiprocessing.get_context("spawn")
     no_more = context.Event()  # a pool hands out a task more than it has processes, which cannot be taken back
@@ -119,6 +121,7 @@ def _one_thread(no_more: Event) -> None:
     _no_more = no_more
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which asks the processes to stop
     torch.set_num_threads(1)
+    sources.kept().__enter__()  # as long as the process lives
 
 
 _no_more: Event | None = None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from antiphon.data import sources
 from antiphon.data.sources import load, made, names
 from antiphon.data.sources.made import COLOURS, SHAPES
 from antiphon.decode import decode_audio, decode_image
@@ -84,3 +85,16 @@ def test_sources_are_found_and_errors_name_them() -> None:
         load("stamp")
     with pytest.raises(UserError, match="made has no option row: it has rows, seed"):
         load("made", row=3)
+
+
+def test_a_source_is_read_once_where_it_is_kept():
+    outside = sources.load("made", rows=4)
+    with sources.kept():
+        first = sources.load("made", rows=4)
+        assert first is not outside
+        assert sources.load("made", rows=4) is first
+        assert len(sources.load("made", rows=5)) == 5
+        with sources.kept():
+            assert sources.load("made", rows=4) is first
+        assert sources.load("made", rows=4) is first
+    assert sources.load("made", rows=4) is not first

@@ -7,6 +7,9 @@ A source is found by listing this folder. Its module says what it is (`DESCRIPTI
 from __future__ import annotations
 
 import inspect
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -38,5 +41,24 @@ def load(name: str, **options: Any) -> Dataset:
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise UserError(f"source {name} has no option {', '.join(unknown)}: it has {', '.join(known)}")
+    key = f"{name} {json.dumps(options, sort_keys=True, default=str)}"
+    if _kept is not None and key in _kept:
+        return _kept[key]
     rows: Dataset = loader(**options)
+    if _kept is not None:
+        _kept[key] = rows
     return rows
+
+
+_kept: dict[str, Dataset] | None = None
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Within, a source is read once for the same options, for work that asks for the same rows again and again."""
+    global _kept
+    before, _kept = _kept, {} if _kept is None else _kept
+    try:
+        yield
+    finally:
+        _kept = before
