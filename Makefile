@@ -8,7 +8,8 @@ VENV     ?= .venv
 JOBS     ?= 2
 PIP_ARGS ?=
 ARGS     ?=
-RECIPES  ?= $(basename $(filter-out __init__.py,$(notdir $(wildcard src/antiphon/recipes/*.py))))
+RECIPES  ?= $(sort $(basename $(filter-out __init__.py,$(notdir $(wildcard src/antiphon/recipes/*.py)))) \
+              $(notdir $(patsubst %/__init__.py,%,$(wildcard src/antiphon/recipes/*/__init__.py))))
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
@@ -45,7 +46,7 @@ docs: $(VENV)/.docs ## build the pages into site/, strictly
 	$(BIN)/mkdocs build --strict $(ARGS)
 
 claims: install ## measure the recipes' claims, hours (RECIPES="clip")
-	for recipe in $(RECIPES); do $(BIN)/antiphon claims $$recipe $(ARGS) || exit 1; done
+	for recipe in $(RECIPES); do $(BIN)/antiphon claims $$recipe --jobs $(JOBS) $(ARGS) || exit 1; done
 
 bench: $(VENV)/.bench ## measure speed and memory side by side with peers, into benchmarks/results.json (ARGS="ROW")
 	$(BIN)/python -m benchmarks $(ARGS)
