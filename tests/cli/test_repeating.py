@@ -1,5 +1,6 @@
 """The runs of claims: each once, in one process or in several, stopped and gone on with."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -12,7 +13,7 @@ from antiphon.cli.repeating import run_all, runs_of
 from antiphon.errors import Stopped, UserError
 from antiphon.evaluation.claims import Arm, Claim
 from antiphon.recipes import clip
-from antiphon.runs import Run
+from antiphon.runs import Run, RunError
 
 SHORT = clip.tiny().but(train__steps=2)
 
@@ -58,19 +59,27 @@ def test_a_users_mistake_in_a_run_is_the_users_to_mend(tmp_path, jobs):
     assert "\n" not in str(one_line.value)
 
 
-def test_sigterm_stops_all_processes_and_the_same_runs_go_on(tmp_path):
+@pytest.mark.parametrize(
+    ("killed", "number", "error", "told"),
+    [
+        ("all", signal.SIGTERM, Stopped, "the same command goes on from here"),
+        ("one", signal.SIGKILL, RunError, "a process of a run was killed, .* fewer --jobs"),
+    ],
+)
+def test_killed_processes_leave_what_they_did(tmp_path, killed, number, error, told):
     runs = [Run.of("clip", clip.tiny().but(train__steps=2000), seed=seed, root=tmp_path) for seed in range(3)]
 
-    def stop():
+    def kill():
         while not any(run.metrics() for run in runs):
             time.sleep(0.1)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid() if killed == "all" else multiprocessing.active_children()[0].pid, number)
 
-    watching = threading.Thread(target=stop)
+    watching = threading.Thread(target=kill)
     watching.start()
-    with pytest.raises(Stopped, match="goes on from here"):
+    with pytest.raises(error, match=told):
         run_all(runs, jobs=2)
     watching.join()
+    assert not multiprocessing.active_children()
     assert not any(run.result for run in runs)
     begun = [run for run in runs if list((run.folder / "checkpoints").glob("step*"))]
     assert begun

@@ -99,16 +99,16 @@ def run_all(runs: Iterable[Run], *, jobs: int = 1, say: Callable[[str], None] = 
                     ended(done, futures[future])
                 if asked.is_set():
                     raise Stopped("stopped: the same command goes on from here")
-        except BrokenProcessPool:
-            raise RunError(
-                "a process of a run was killed, as happens where memory runs out: fewer --jobs, and the same command "
-                "goes on from here"
-            ) from None
-        finally:
-            if left:
-                no_more.set()
-                for child in multiprocessing.active_children():
-                    child.terminate()  # SIGTERM: a training writes its checkpoint first
+        except BaseException as error:
+            no_more.set()
+            for child in multiprocessing.active_children():
+                child.terminate()  # SIGTERM: a training writes its checkpoint first
+            if isinstance(error, BrokenProcessPool):
+                raise RunError(
+                    "a process of a run was killed, as happens where memory runs out: fewer --jobs, and the same "
+                    "command goes on from here"
+                ) from None
+            raise
 
 
 def _one_thread(no_more: Event) -> None:
