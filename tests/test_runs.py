@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from antiphon.config import Config
-from antiphon.runs import OtherVersions, Run, RunError, read_jsonl, write_atomically
+from antiphon.runs import OtherVersions, Run, RunError, Waiting, read_jsonl, write_atomically
 
 
 class Settings(Config):
@@ -180,10 +180,15 @@ def test_a_part_lies_beside_its_run_and_is_named_by_what_it_depends_on(tmp_path)
 
 def test_a_second_process_waits_for_a_part(tmp_path):
     part = Run(tmp_path / "r", Settings()).part("start", Settings())
-    with part.lock():
-        waiting = threading.Thread(target=lambda: part.once(lambda: {"accuracy": 0.5}))
+    waiting = threading.Thread(target=lambda: part.once(lambda: {"accuracy": 0.5}))
+
+    def begin():
         waiting.start()
         waiting.join(0.2)
+
+    with part.lock():
+        with pytest.warns(Waiting, match=r"start-.*another process is training here: waiting for it"):
+            begin()
         assert waiting.is_alive()
         assert part.result is None
     waiting.join(5)

@@ -19,7 +19,7 @@ import re
 import subprocess
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -45,6 +45,10 @@ class RunError(UserError, RuntimeError):
 
 class OtherVersions(UserWarning):
     """A run goes on under other versions than it began with, so its numbers may differ in their last bits."""
+
+
+class Waiting(UserWarning):
+    """A run waits for a part that another process trains."""
 
 
 class Run:
@@ -115,7 +119,7 @@ class Run:
 
     def lock(self) -> FileLock:
         """A lock to hold while training: a second process is told so at once; it waits where the run is `shared`."""
-        return _RunLock(self.folder / ".lock", timeout=-1 if self.shared else 0)
+        return _RunLock(self.folder / ".lock", timeout=-1 if self.shared else 0)  # -1: without end
 
     def log(self, step: int, **values: float) -> None:
         """Append one line to `metrics.jsonl`."""
@@ -241,14 +245,17 @@ def _short(value: Any) -> str:
 
 class _RunLock(FileLock):
     def acquire(self, *args: Any, **kwargs: Any) -> Any:
-        """Take the lock, or say who holds the folder."""
+        """Take the lock; say who holds the folder, and wait for it where the lock does."""
+        folder = Path(self.lock_file).parent
         try:
+            if self.timeout < 0:
+                with suppress(Timeout):
+                    return super().acquire(timeout=0)
+                warnings.warn(f"{folder}: another process is training here: waiting for it", Waiting, stacklevel=3)
             return super().acquire(*args, **kwargs)
         except Timeout:
-            folder = Path(self.lock_file).parent
             raise RunError(f"{folder}: another process is training here: wait for it, or change the seed") from None
         except OSError as error:
-            folder = Path(self.lock_file).parent
             raise RunError(f"{folder}: cannot be written ({error.strerror}): choose another with --runs") from None
 
 

@@ -5,11 +5,14 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from types import ModuleType
 
 import pytest
+import torch
 
-from antiphon.cli.repeating import run_all, runs_of
+from antiphon.cli.repeating import _one_thread, run_all, runs_of
+from antiphon.data import sources
 from antiphon.errors import Stopped, UserError
 from antiphon.evaluation.claims import Arm, Claim
 from antiphon.recipes import clip
@@ -48,6 +51,16 @@ def test_processes_give_what_one_gives(tmp_path):
         assert "left" in said[0]
         assert said[2].endswith("all done")
         assert said[3] == "3 of 3 runs are already run"
+
+
+def _read_twice():
+    return sources.load("made", rows=4) is sources.load("made", rows=4), torch.get_num_threads()
+
+
+def test_a_process_reads_a_source_once_on_one_thread():
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, initializer=_one_thread, initargs=(context.Event(),)) as pool:
+        assert pool.submit(_read_twice).result() == (True, 1)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

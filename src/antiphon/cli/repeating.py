@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import ModuleType
@@ -121,10 +122,12 @@ def _one_thread(no_more: Event) -> None:
     _no_more = no_more
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which asks the processes to stop
     torch.set_num_threads(1)
-    sources.kept().__enter__()  # as long as the process lives
+    _OPEN.enter_context(sources.kept())
 
 
 _no_more: Event | None = None
+_OPEN = ExitStack()
+"""What a process of the pool holds open as long as it lives."""
 
 
 def _run(run: Run) -> None:
