@@ -15,7 +15,7 @@ CARD = {
 
 def test_a_card_is_told_whole():
     section = card_section(CARD)
-    assert section.startswith("### Undecided: A <fast> arm beats a slow one.")
+    assert section.startswith("### Undecided: A &lt;fast> arm beats a slow one.")
     assert "+0.025, 95 % interval [-0.900, +0.950]" in section
     assert "| 1 | 0.250 | 0.300 | 0.100 | -0.050 |" in section
     assert "| seed | train.steps=5 | as it stands | floor | difference |" in section
@@ -39,6 +39,16 @@ def test_claims_without_a_card_are_said_to_be_not_measured():
     assert "### Not measured: Locked pretrained towers" in page
     assert "data.columns=[image,text]" in page
     assert "the paper has one pair of signals" in page
+
+
+def test_angles_in_prose_are_no_tags(monkeypatch):
+    page = recipe_page("alip", recipes.get("alip"), [])
+    assert "S_tc = &lt;t, c>, S_xt" in page
+    assert "where W_s < 1, else 1" in page  # indented: code
+    clip = recipes.get("clip")
+    monkeypatch.setattr(clip, "__doc__", "A <b>: `x <y>`.\n\nMore: a<b.\n")
+    assert recipe_page("clip", clip, []).startswith("# clip\n\nA &lt;b>: `x <y>`.\n\nPaper")
+    assert "\n\nMore: a&lt;b.\n" in recipe_page("clip", clip, [])
 
 
 def test_names_of_arms():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,8 @@ from antiphon.evaluation.claims import differences_from_paper, without_remarks
 from antiphon.evaluation.report.charts import ticks
 from antiphon.evaluation.report.figures import curves
 from antiphon.runs import Measures
+
+_CODE = re.compile(r"(`[^`]*`)|<")
 
 Card = dict[str, Any]
 """A measured claim, as `claims.read_cards` reads it."""
@@ -30,28 +33,39 @@ def recipe_page(name: str, module: ModuleType, cards: Sequence[Card], pictures: 
     summary, _, rest = (module.__doc__ or "").partition("\n")
     measured = {card["claim"]: card for card in cards}
     claims = [
-        card_section(measured[claim.text]) if claim.text in measured else f"### Not measured: {claim.text}"
+        card_section(measured[claim.text]) if claim.text in measured else f"### Not measured: {_prose(claim.text)}"
         for claim in module.CLAIMS
     ]
     differs = differences_from_paper(Path(str(module.__file__)).read_text(encoding="utf-8"))
     return "\n\n".join(
         [
             f"# {name}",
-            summary,
+            _prose(summary),
             f"Paper: [{module.PAPER.title}](https://arxiv.org/abs/{module.PAPER.arxiv}). "
             f"Signals: {', '.join(module.PAPER.signals)}.",
-            without_remarks(rest.strip("\n")),
+            _prose(without_remarks(rest.strip("\n"))),
             "## Run it",
             f"```sh\nantiphon train {name} --preset laptop  # the setting of its claims\n{_own_rows(name, module)}"
             f"antiphon show {name}  # every setting\nantiphon claims {name}  # measure the claims again\n```",
             *(["## What it looks like", *pictures] if pictures else []),
             "## Claims",
             *claims,
-            *(["## Where it differs from the paper", "\n".join(f"- {line}" for line in differs)] if differs else []),
+            *(
+                ["## Where it differs from the paper", "\n".join(f"- {_prose(line)}" for line in differs)]
+                if differs
+                else []
+            ),
             "## Settings of the claims",
             f"```yaml\n{module.laptop().to_yaml().strip()}\n```",
         ]
     )
+
+
+def _prose(text: str) -> str:
+    """Text whose `<` is no tag; code, between backticks or indented, is left as it is."""
+    lines = text.split("\n")
+    told = [line if line.startswith("    ") else _CODE.sub(lambda found: found[1] or "&lt;", line) for line in lines]
+    return "\n".join(told)
 
 
 def _own_rows(name: str, module: ModuleType) -> str:
@@ -72,7 +86,7 @@ def card_section(card: Card) -> str:
     ]
     arms = arm_names(card)
     return (
-        f"### {card['verdict'].capitalize()}: {card['claim']}\n\n"
+        f"### {card['verdict'].capitalize()}: {_prose(card['claim'])}\n\n"
         f"{card['metric']}: {card['mean']:+.3f}, 95 % interval [{card['low']:+.3f}, {card['high']:+.3f}].\n\n"
         f"{dots(card)}\n\n"
         f"{loss_curves(card)}"
