@@ -103,4 +103,6 @@ def _thumbnail(item: Any) -> Markup:
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=70, optimize=True)
     data = base64.b64encode(file.getvalue()).decode()
-    return Markup('<img alt="" width="{0}" height="{0}" src="data:image/jpeg;base64,{1}">').format(SIDE, data)
+    # inline: the pages' theme puts every picture of a figure on a line of its own
+    shown = '<img alt="" style="display:inline" width="{0}" height="{0}" src="data:image/jpeg;base64,{1}">'
+    return Markup(shown).format(SIDE, data)
