@@ -83,7 +83,7 @@ def test_killed_processes_leave_what_they_did(tmp_path, killed, number, error, t
     runs = [Run.of("clip", clip.tiny().but(train__steps=2000), seed=seed, root=tmp_path) for seed in range(3)]
 
     def kill():
-        while not any(run.metrics() for run in runs):
+        while sum(bool(run.metrics()) for run in runs) < 2:  # both processes train
             time.sleep(0.1)
         os.kill(os.getpid() if killed == "all" else multiprocessing.active_children()[0].pid, number)
 
@@ -94,6 +94,6 @@ def test_killed_processes_leave_what_they_did(tmp_path, killed, number, error, t
     watching.join()
     assert not multiprocessing.active_children()
     assert not any(run.result for run in runs)
-    begun = [run for run in runs if list((run.folder / "checkpoints").glob("step*"))]
-    assert begun
+    saved = [run for run in runs if list((run.folder / "checkpoints").glob("step*"))]
+    assert len(saved) >= (2 if killed == "all" else 1)  # what was killed at once has no checkpoint yet
     assert not (runs[2].folder / "checkpoints").exists()  # it was waiting
