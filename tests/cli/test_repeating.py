@@ -5,15 +5,15 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
 from types import ModuleType
 
 import pytest
 import torch
 
-from antiphon.cli.repeating import _one_thread, run_all, runs_of
+from antiphon.cli import repeating
+from antiphon.cli.repeating import run_all, runs_of
 from antiphon.data import sources
-from antiphon.errors import Stopped, UserError
+from antiphon.errors import Stopped, UserError, WrongValue
 from antiphon.evaluation.claims import Arm, Claim
 from antiphon.recipes import clip
 from antiphon.runs import Run, RunError
@@ -53,21 +53,28 @@ def test_processes_give_what_one_gives(tmp_path):
         assert said[3] == "3 of 3 runs are already run"
 
 
-def _read_twice():
-    return sources.load("made", rows=4) is sources.load("made", rows=4), torch.get_num_threads()
+def _looked(_):
+    if sources.load("made", rows=4) is not sources.load("made", rows=4) or torch.get_num_threads() != 1:
+        raise WrongValue("read twice, or on several threads")
 
 
-def test_a_process_reads_a_source_once_on_one_thread():
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, initializer=_one_thread, initargs=(context.Event(),)) as pool:
-        assert pool.submit(_read_twice).result() == (True, 1)
+def _serve_looks(pipe):
+    repeating._run = _looked
+    repeating._serve(pipe)
+
+
+def test_a_process_reads_a_source_once_on_one_thread(monkeypatch, tmp_path):
+    monkeypatch.setattr(repeating, "_serve", _serve_looks)
+    said = []
+    run_all([Run.of("clip", SHORT, seed=seed, root=tmp_path) for seed in range(2)], jobs=2, say=said.append)
+    assert len(said) == 2
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_users_mistake_in_a_run_is_the_users_to_mend(tmp_path, jobs):
-    bad = SHORT.but(data__options={"directory": str(tmp_path / "nowhere")}, data__source="folder")
+    bad = SHORT.but(data__options={"folder": str(tmp_path / "nowhere")}, data__source="folder")
     good = Run.of("clip", SHORT, root=tmp_path)
-    with pytest.raises(UserError) as one_line:
+    with pytest.raises(UserError, match="nowhere") as one_line:
         run_all([Run.of("clip", bad, root=tmp_path), good], jobs=jobs)
     assert "\n" not in str(one_line.value)
 
@@ -76,7 +83,7 @@ def test_a_users_mistake_in_a_run_is_the_users_to_mend(tmp_path, jobs):
     ("killed", "number", "error", "told"),
     [
         ("all", signal.SIGTERM, Stopped, "the same command goes on from here"),
-        ("one", signal.SIGKILL, RunError, "a process of a run was killed, .* fewer --jobs"),
+        ("one", signal.SIGKILL, RunError, "its process was killed, .* fewer --jobs"),
     ],
 )
 def test_killed_processes_leave_what_they_did(tmp_path, killed, number, error, told):

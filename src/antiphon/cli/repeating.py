@@ -7,15 +7,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
-from multiprocessing.synchronize import Event
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 from antiphon.data import sources
-from antiphon.errors import Stopped
+from antiphon.errors import Stopped, UserError
 from antiphon.evaluation.claims import Claim
 from antiphon.runs import Run, RunError
 from antiphon.training.stopping import asked_to_stop
@@ -64,7 +63,7 @@ def run_all(runs: Iterable[Run], *, jobs: int = 1, say: Callable[[str], None] = 
 
     Raises:
         UserError: as the recipe raises it; runs that had begun go on from their checkpoints the next time.
-        RunError: a process was killed from outside, as where memory ran out.
+        RunError: a process was killed from outside, as where memory ran out, or failed by a fault of the code.
         Stopped: Ctrl-C or SIGTERM came; checkpoints were written.
     """
     runs = list(runs)
@@ -84,57 +83,97 @@ def run_all(runs: Iterable[Run], *, jobs: int = 1, say: Callable[[str], None] = 
             for done, run in enumerate(waiting, start=1):
                 _run(run)
                 ended(done, run)
-        return
-    context = multiprocessing.get_context("spawn")
-    no_more = context.Event()  # a pool hands out a task more than it has processes, which cannot be taken back
-    pool = ProcessPoolExecutor(min(jobs, len(waiting)) or 1, context, initializer=_one_thread, initargs=(no_more,))
-    with asked_to_stop() as asked, pool:
-        futures: dict[Future[None], Run] = {pool.submit(_run, run): run for run in waiting}
-        left, done = set(futures), 0
+    elif waiting:
+        _run_side_by_side(waiting, jobs, ended)
+
+
+def _run_side_by_side(waiting: list[Run], jobs: int, ended: Callable[[int, Run], None]) -> None:
+    """Give each process a run, and another one when it is done.
+
+    No queue is shared: a process that is killed while it holds the lock of one would keep the others waiting.
+    """
+    processes = [_Process() for _ in range(min(jobs, len(waiting)))]
+    rest, busy, done = iter(waiting), dict[Connection, tuple[_Process, Run]](), 0
+
+    def go_on(process: _Process) -> None:
+        run = next(rest, None)
+        if run is not None:
+            with suppress(ConnectionError):  # of a process that has died, which `answer` tells
+                process.pipe.send(run)
+            busy[process.pipe] = process, run
+
+    with asked_to_stop() as asked:
         try:
-            while left:
-                finished, left = wait(left, timeout=_WATCH, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    future.result()
+            for process in processes:
+                go_on(process)
+            while busy:
+                for pipe in wait(list(busy), timeout=_WATCH):
+                    process, run = busy.pop(cast(Connection, pipe))
+                    process.answer(run)
                     done += 1
-                    ended(done, futures[future])
+                    ended(done, run)
+                    go_on(process)
                 if asked.is_set():
                     raise Stopped("stopped: the same command goes on from here")
-        except BaseException as error:
-            no_more.set()
-            for child in multiprocessing.active_children():
-                child.terminate()  # SIGTERM: a training writes its checkpoint first
-            if isinstance(error, BrokenProcessPool):
-                raise RunError(
-                    "a process of a run was killed, as happens where memory runs out: fewer --jobs, and the same "
-                    "command goes on from here"
-                ) from None
-            raise
+        finally:
+            for process in processes:
+                process.end()
 
 
-def _one_thread(no_more: Event) -> None:
+class _Process:
+    """A process that makes one run after another, on one thread."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, there = context.Pipe()
+        self.process = context.Process(target=_serve, args=(there,))
+        self.process.start()
+        there.close()
+
+    def answer(self, run: Run) -> None:
+        """Wait for the end of a run; raise what stopped it."""
+        try:
+            error = self.pipe.recv()
+        except (EOFError, ConnectionError):
+            self.process.join()
+            if self.process.exitcode == 1:
+                raise RunError(f"{run.folder} failed: see above; what it saved is kept") from None
+            raise RunError(
+                f"{run.folder}: its process was killed, as happens where memory runs out: fewer --jobs, and the same "
+                "command goes on from here"
+            ) from None
+        if error is not None:
+            raise error
+
+    def end(self) -> None:
+        """An idle process leaves; one that trains is asked to stop, and writes its checkpoint first."""
+        self.pipe.close()
+        self.process.terminate()
+        self.process.join()
+
+
+def _serve(pipe: Connection) -> None:
     import torch
 
     from antiphon.cli.app import warn_in_one_line
 
     warn_in_one_line()
-    global _no_more
-    _no_more = no_more
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which asks the processes to stop
     torch.set_num_threads(1)
-    _OPEN.enter_context(sources.kept())
-
-
-_no_more: Event | None = None
-_OPEN = ExitStack()
-"""What a process of the pool holds open as long as it lives."""
+    with sources.kept(), suppress(EOFError, ConnectionError):  # where the parent has closed the pipe
+        while True:
+            run = pipe.recv()
+            try:
+                _run(run)
+            except UserError as error:
+                pipe.send(error)
+            else:
+                pipe.send(None)
 
 
 def _run(run: Run) -> None:
     from antiphon import recipes
 
-    if _no_more is not None and _no_more.is_set():
-        raise Stopped(f"{run.folder}: not begun")
     recipes.get(run.recipe).run(run.config, run)
 
 
