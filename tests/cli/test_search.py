@@ -52,7 +52,7 @@ def test_lines_of_a_text_file_are_rows(command, run, here):
         (("search", "a cat", "--space", "nowhere"), "nowhere/index holds no index"),
         (("search", "a cat", "--space", "run"), "run/index holds no index"),
         (("embed", "nowhere", "--as", "image", "--space", "run/space"), "nowhere: no such file or folder"),
-        (("embed", "empty", "--as", "image", "--space", "run/space"), "nothing to embed as image in empty"),
+        (("embed", "empty", "--as", "image", "--space", "run/space"), "no image in empty"),
         (("embed", "pictures", "--as", "smell", "--space", "run/space"), "smell"),
         (("embed", "pictures", "--as", "image", "--space", "nowhere"), "nowhere holds no space"),
         (("embed", "bad.png", "--as", "image", "--space", "run/space"), "bad.png"),
@@ -71,3 +71,14 @@ def test_a_wrong_query_file_or_column_is_one_line(command, run):
     assert "gone.png: no such file" in command.refused("search", "--image", "gone.png", "--space", "run")
     assert "no branch 'speech'" in command.refused("search", "--speech", "gone.ogg", "--space", "run")
     assert "no entries of column 'smell'" in command.refused("search", "a cat", "--column", "smell", "--space", "run")
+
+
+def test_a_manifest_gives_its_column(command, run, here):
+    (here / "rows.csv").write_text('id,text,image\nfirst,"a red circle, small",pictures/red_circle.png\n')
+    command("embed", "rows.csv", "--as", "text", "--space", "run/space", "--out", "run/index")
+    (entry,) = Index.load("run/index").entries
+    assert (entry.row, entry.column, entry.show) == ("first", "text", "a red circle, small")
+    command("embed", "rows.csv", "--as", "image", "--space", "run/space", "--out", "run/pictures")
+    index = Index.load("run/pictures")
+    assert index.entries[0].show.endswith("red_circle.png")
+    assert torch.allclose(index.vectors, Space.load("run/space").embed(image=["pictures/red_circle.png"]), atol=1e-5)

@@ -12,6 +12,7 @@ import typer
 from antiphon.cli import (
     caption,
     claims,
+    classify,
     copy,
     data,
     demo,
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(search.search)
 app.command()(embed.embed)
+app.command()(classify.classify)
 app.command()(caption.caption)
 app.command()(generate.generate)
 app.command()(recipes.recipes)

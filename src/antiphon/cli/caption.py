@@ -25,7 +25,7 @@ def caption(
 
     import torch
 
-    from antiphon.cli.embed import files_of
+    from antiphon.cli.items import files_of
     from antiphon.config import parse
     from antiphon.encoders.space import Space
     from antiphon.generation.caption import Captioner

@@ -26,6 +26,7 @@ On texts of one's own with a column of classes, here `kind`, of a CSV (`split_by
 
     antiphon train text_contrast pairing=label classes=kind data.split_by=kind data.source=folder \\
         data.options.folder=my.csv
+    antiphon classify asked.csv --as text --examples known.csv --label kind --space runs/NAME/space
 
 `study` says what a cell is looked at for, each in a file of its own: `classes` that training never saw; labels of a
 long `tail`, many to a text (`tail.py`: labels as words against multi-hot, with or without pseudo-labels first);
