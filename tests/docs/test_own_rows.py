@@ -1,19 +1,63 @@
-"""The line for a user's own rows that each recipe's page shows gives the folder these options and no others."""
+"""The command for a user's own rows that each recipe's page shows trains on them, and on nothing of the claims' rows."""
 
-import re
+import csv
+import shlex
 
+import numpy as np
 import pytest
+import soundfile
 
 from antiphon import recipes
 from antiphon.config import parse
-from antiphon.evaluation.pages import recipe_page
+from antiphon.data.sources import made
+from antiphon.evaluation.pages import own_rows
+from antiphon.runs import Run
+
+FILES, TABLE = "my/files", "my.csv"
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory):
+    """A user's folder of files, and a table of texts: each with a class, and its place in a document."""
+    root = tmp_path_factory.mktemp("theirs")
+    (root / FILES).mkdir(parents=True)
+    rows = made.load(240)
+    for at, row in enumerate(rows.select(range(120))):
+        name = root / FILES / f"{at:03d}"
+        name.with_suffix(".png").write_bytes(row["image"]["bytes"])
+        name.with_suffix(".txt").write_text(f"{row['text']} {at}")
+        rate = 16_000
+        wave = np.sin(2 * np.pi * (200 + 20 * at) * np.arange(rate // 2) / rate)
+        soundfile.write(name.with_suffix(".wav"), wave, rate)
+    with (root / TABLE).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "kind", "document", "line"])
+        for at, row in enumerate(rows):
+            writer.writerow([f"{row['text']} {at}", row["colour"], f"page {at // 12}", at % 12])
+    return root
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_the_pages_line_leaves_nothing_of_the_claims_rows(name):
-    module = recipes.get(name)
-    (line,) = re.findall(rf"^antiphon train {name} (data\.source=folder .*?)  #", recipe_page(name, module, []), re.M)
-    data = parse(module.laptop(), line.split()).data
-    assert data.options == {"folder": "my/files"}
+def test_it_leaves_nothing_of_the_claims_rows(name):
+    data = _settings(name, "laptop").data
+    assert data.options.keys() == {"folder"}
     assert data.limit is None
-    assert data.split_by is None
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_it_trains(name, theirs, tmp_path, monkeypatch):
+    monkeypatch.chdir(theirs)
+    monkeypatch.setenv("ANTIPHON_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("ANTIPHON_DATA", raising=False)
+    config = _settings(name, "tiny").but(train__steps=2)
+    measures = recipes.get(name).run(config, Run.of(name, config, root=tmp_path / "runs"))
+    assert all(np.isfinite(value) for value in measures.values())
+
+
+def _settings(name, preset):
+    module = recipes.get(name)
+    command = shlex.split(own_rows(name, module))
+    assert command[:3] == ["antiphon", "train", name]
+    config = parse(getattr(module, preset)(), command[3:])
+    assert config.data.options["folder"] in (FILES, TABLE)
+    return config

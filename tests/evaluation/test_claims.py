@@ -32,7 +32,7 @@ class Settings(Config):
     good: bool = False
 
 
-def _recipe(tmp_path, calls):
+def _recipe(tmp_path, calls, more=None):
     file = tmp_path / "recipe.py"
     file.write_text("x = 1  # differs: smaller\n")
 
@@ -43,6 +43,7 @@ def _recipe(tmp_path, calls):
         run.picture("rows", Markup("<b>{}</b>\n\n<i>two</i>").format("<x>"), "what & why")
         return run.finish(
             {"accuracy": 0.5 + 0.1 * cfg.good + 0.01 * run.seed * cfg.good, "chance": 0.1, "seconds/total": 2.0}
+            | (more or {})
         )
 
     recipe = ModuleType("toy")
@@ -97,6 +98,12 @@ def test_every_arm_and_seed_once_then_from_the_cache(tmp_path):
     assert card.seconds == 12.0
     assert measure(recipe, "toy", CLAIM, runs=tmp_path / "runs").values == card.values
     assert len(calls) == 6
+
+
+def test_floors_are_those_that_the_favoured_arm_returned(tmp_path):
+    recipe = _recipe(tmp_path, [], more={"tfidf/accuracy": 0.2, "random/accuracy": 0.1, "tfidf/other": 0.9})
+    card = measure(recipe, "toy", CLAIM, runs=tmp_path / "runs")
+    assert card.floors == {"random encoder": [0.1] * 3, "TF-IDF": [0.2] * 3}
 
 
 def test_curves_are_means_of_the_seeds_thinned(tmp_path):

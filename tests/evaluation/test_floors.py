@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from antiphon.evaluation.floors import TfIdf, jaccard, length_ratio, tfidf_cosines
+from antiphon.evaluation.floors import TfIdf, jaccard, jaccards, length_ratio, tfidf_cosines
 
 TEXTS = ["The cat sat on the mat.", "A cat, and a dog!", "Dogs do not sit", "the THE the", "?"]
 
@@ -25,3 +25,8 @@ def test_overlap_and_length():
     assert jaccard("", "?") == 0.0
     assert length_ratio("one two", "one two three four") == 0.5
     assert length_ratio("", "!") == 1.0
+
+
+def test_overlap_of_each_with_each():
+    found = jaccards(TEXTS, [*TEXTS[1:], "an unknown cat"])
+    assert found.tolist() == [[jaccard(one, other) for other in (*TEXTS[1:], "an unknown cat")] for one in TEXTS]

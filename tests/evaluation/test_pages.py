@@ -3,7 +3,7 @@
 import re
 
 from antiphon import recipes
-from antiphon.evaluation.pages import arm_name, arm_names, card_section, dots, recipe_page
+from antiphon.evaluation.pages import arm_name, arm_names, card_section, dots, own_rows, recipe_page
 
 CARD = {
     "claim": "A <fast> arm beats a slow one.", "verdict": "undecided", "metric": "test/R@1", "seeds": [0, 1],
@@ -19,6 +19,23 @@ def test_a_card_is_told_whole():
     assert "+0.025, 95 % interval [-0.900, +0.950]" in section
     assert "| 1 | 0.250 | 0.300 | 0.100 | -0.050 |" in section
     assert "| seed | train.steps=5 | as it stands | floor | difference |" in section
+
+
+def test_floors_that_have_names_stand_beside_the_claims_own():
+    named = {"TF-IDF": [0.2, 0.3], "MiniLM (reference)": [0.8, 0.9]}
+    card = CARD | {"floors": named}
+    assert "| seed | train.steps=5 | as it stands | floor | TF-IDF | MiniLM (reference) | difference |" in card_section(card)
+    assert "| 1 | 0.250 | 0.300 | 0.100 | 0.300 | 0.900 | -0.050 |" in card_section(card)
+    assert "MiniLM (reference): 0.9000" in dots(card)
+    section = card_section(card | {"floor": [0.2, 0.3]})
+    assert "| as it stands | TF-IDF | MiniLM (reference) | difference |" in section
+
+
+def test_a_docstring_may_tell_the_command_for_own_rows(monkeypatch):
+    clip = recipes.get("clip")
+    assert own_rows("clip", clip).endswith("data.options.folder=my/files data.columns=[image,text]")
+    monkeypatch.setattr(clip, "__doc__", "A.\n\n    antiphon train clip data.source=folder \\\n        width=8\n    antiphon x\n")
+    assert own_rows("clip", clip) == "antiphon train clip data.source=folder width=8"
 
 
 def test_the_picture_has_a_dot_for_every_value_and_is_escaped():

@@ -61,5 +61,7 @@ def claims(
     for card in cards:
         typer.echo(f"{card.verdict}: {card.claim}")
         typer.echo(f"  {card.metric}: {card.mean:+.4f} [{card.low:+.4f}, {card.high:+.4f}], floor {card.floor[0]:.4f}")
+        for name, beside in card.floors.items():
+            typer.echo(f"  {name}: {', '.join(f'{value:.4f}' for value in beside)}")
         for side, values in card.values.items():
             typer.echo(f"  {side} {card.arms[side]}: {', '.join(f'{value:.4f}' for value in values)}")

@@ -10,6 +10,7 @@ from antiphon.decode.source import BadInput
 
 MAX_CHARACTERS = 100_000
 """Longest text."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def clean_text(source: Any) -> str:
@@ -27,7 +28,7 @@ def clean_text(source: Any) -> str:
         raise BadInput(f"text: got a {type(source).__name__} ({source!r:.40}), wanted a string")
     if len(source) > MAX_CHARACTERS:
         raise BadInput(f"text of {len(source)} characters, the limit is {MAX_CHARACTERS}: cut it")
-    if any("\ud800" <= letter <= "\udfff" for letter in source):
+    if not source.isascii() and _SURROGATE.search(source):
         raise BadInput(f"text {source!r:.60}: broken UTF-8 (a lone surrogate): read the file as UTF-8")
     text = unicodedata.normalize("NFC", source).strip()
     if not text:

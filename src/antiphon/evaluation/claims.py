@@ -23,6 +23,15 @@ from antiphon.runs import Measures, Run, git_commit, versions, write_atomically
 
 Verdict = Literal["holds", "fails", "undecided"]
 
+FLOORS = {
+    "random": "random encoder",
+    "tfidf": "TF-IDF",
+    "jaccard": "Jaccard",
+    "all-MiniLM-L6-v2": "MiniLM (reference)",
+}
+"""What a card shows beside a metric wherever the recipe returns it too, as `<key>/<metric>`, and its name; MiniLM is an
+upper reference and no floor."""
+
 
 @dataclass(frozen=True)
 class Paper:
@@ -76,7 +85,8 @@ class Interval:
 class Card:
     """A measured claim, as it is committed in `claims/<recipe>.json`.
 
-    `curves` holds for each arm its training loss, [step, mean over seeds], at up to 40 of the logged steps.
+    `floor` is the claim's own, `floors` are all of `FLOORS` that the favoured arm's runs returned, by name. `curves`
+    holds for each arm its training loss, [step, mean over seeds], at up to 40 of the logged steps.
     """
 
     recipe: str
@@ -99,6 +109,7 @@ class Card:
     commit: str | None
     notes: list[str] = field(default_factory=list)
     curves: dict[str, list[list[float]]] = field(default_factory=dict)
+    floors: dict[str, list[float]] = field(default_factory=dict)
 
 
 def paired(better: list[float], worse: list[float], *, higher: bool = True) -> Interval:
@@ -144,7 +155,7 @@ def measure(
     numbers = list(range(seeds or claim.seeds))
     values: dict[str, list[float]] = {"better": [], "worse": []}
     losses: dict[str, list[dict[float, float]]] = {"better": [], "worse": []}
-    floors, seconds = [], 0.0
+    floor, floors, seconds = [], dict[str, list[float]](), 0.0
     for seed in numbers:
         for side, arm in (("better", claim.better), ("worse", claim.worse)):
             config = recipe.laptop().but(**arm)
@@ -155,7 +166,10 @@ def measure(
             losses[side].append({line["step"]: line["loss"] for line in run.metrics() if "loss" in line})
             seconds += measures.get("seconds/total", 0.0)
             if side == "better":
-                floors.append(_pick(measures, claim.floor))
+                floor.append(_pick(measures, claim.floor))
+                for key, told in FLOORS.items():
+                    if f"{key}/{claim.metric}" in measures:
+                        floors.setdefault(told, []).append(measures[f"{key}/{claim.metric}"])
     interval = paired(values["better"], values["worse"], higher=claim.higher)
     return Card(
         recipe=name,
@@ -165,7 +179,7 @@ def measure(
         arms={"better": dict(claim.better), "worse": dict(claim.worse)},
         seeds=numbers,
         values=values,
-        floor=floors,
+        floor=floor,
         differences=[(b - w) if claim.higher else (w - b) for b, w in zip(*values.values(), strict=True)],
         mean=interval.mean,
         low=interval.low,
@@ -177,6 +191,7 @@ def measure(
         versions=versions(),
         commit=git_commit(),
         curves={side: _mean_curve(runs_of_arm) for side, runs_of_arm in losses.items()},
+        floors={told: values for told, values in floors.items() if len(values) == len(numbers)},
     )
 
 

@@ -8,7 +8,7 @@ Axes: N texts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -26,6 +26,15 @@ def jaccard(first: str, second: str) -> float:
     """Words in common over words in either, in [0, 1]; 0 where neither has any."""
     left, right = set(split_words(first)), set(split_words(second))
     return len(left & right) / len(left | right) if left | right else 0.0
+
+
+def jaccards(queries: Sequence[str], keys: Sequence[str]) -> Float[np.ndarray, "q k"]:
+    """`jaccard` of each query with each key."""
+    places = {word: at for at, word in enumerate(sorted({w for text in (*queries, *keys) for w in split_words(text)}))}
+    has_QV, has_KV = (_incidence(texts, places) for texts in (queries, keys))
+    both_QK = (has_QV @ has_KV.T).toarray()
+    either_QK = np.asarray(has_QV.sum(1)) + np.asarray(has_KV.sum(1)).T - both_QK
+    return np.asarray(both_QK / np.maximum(either_QK, 1))
 
 
 def length_ratio(first: str, second: str) -> float:
@@ -70,3 +79,11 @@ def published(name: str, texts: Sequence[str]) -> Float[Tensor, "n d"]:
     """Vectors by a published text encoder as it is, an upper reference and no floor; kept on disk."""
     encoder, cache = open_encoder("text", name).eval(), FeatureCache(cache_folder() / "features")
     return torch.cat([each for each in encode_once(encoder, list(texts), cache, keep=1) if each is not None]).float()
+
+
+def _incidence(texts: Sequence[str], places: Mapping[str, int]) -> sparse.csr_matrix:
+    """Which words each text has."""
+    words = [sorted({places[word] for word in split_words(text)}) for text in texts]
+    rows = [row for row, found in enumerate(words) for _ in found]
+    columns = [column for found in words for column in found]
+    return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(texts), len(places)))

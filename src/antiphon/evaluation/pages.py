@@ -45,7 +45,8 @@ def recipe_page(name: str, module: ModuleType, cards: Sequence[Card], pictures: 
             f"Signals: {', '.join(module.PAPER.signals)}.",
             _prose(without_remarks(rest.strip("\n"))),
             "## Run it",
-            f"```sh\nantiphon train {name} --preset laptop  # the setting of its claims\n{_own_rows(name, module)}"
+            f"```sh\nantiphon train {name} --preset laptop  # the setting of its claims\n"
+            f"{own_rows(name, module)}  # your own rows\n"
             f"antiphon show {name}  # every setting\nantiphon claims {name}  # measure the claims again\n```",
             *(["## What it looks like", *pictures] if pictures else []),
             "## Claims",
@@ -68,33 +69,38 @@ def _prose(text: str) -> str:
     return "\n".join(told)
 
 
-def _own_rows(name: str, module: ModuleType) -> str:
-    columns = getattr(getattr(module.laptop(), "data", None), "columns", ())
-    if not columns:
-        return ""
-    words = f"data.source=folder data.options.folder=my/files data.columns=[{','.join(columns)}]"
-    return f"antiphon train {name} {words}  # your own rows\n"
+def own_rows(name: str, module: ModuleType) -> str:
+    """The command that trains on a user's own rows: the docstring's, or else one that names the columns alone."""
+    told = re.search(rf"^    (antiphon train {name} (?:.*\\\n)*.*)$", str(module.__doc__), re.MULTILINE)
+    if told:
+        return re.sub(r"\s*\\\n\s*", " ", told[1])
+    columns = ",".join(module.laptop().data.columns)
+    return f"antiphon train {name} data.source=folder data.options.folder=my/files data.columns=[{columns}]"
 
 
 def card_section(card: Card) -> str:
     """One measured claim: verdict, interval, a picture of all seeds, and the table of them."""
+    arms, floors = arm_names(card), floors_of(card)
+    heads = ["seed", arms["better"], arms["worse"], *floors, "difference"]
+    columns = zip(*card["values"].values(), *floors.values(), strict=True)
     rows = [
-        f"| {seed} | {better:.3f} | {worse:.3f} | {floor:.3f} | {difference:+.3f} |"
-        for seed, better, worse, floor, difference in zip(
-            card["seeds"], *card["values"].values(), card["floor"], card["differences"], strict=True
-        )
+        f"| {seed} | {' | '.join(f'{value:.3f}' for value in values)} | {difference:+.3f} |"
+        for seed, values, difference in zip(card["seeds"], columns, card["differences"], strict=True)
     ]
-    arms = arm_names(card)
     return (
         f"### {card['verdict'].capitalize()}: {_prose(card['claim'])}\n\n"
         f"{card['metric']}: {card['mean']:+.3f}, 95 % interval [{card['low']:+.3f}, {card['high']:+.3f}].\n\n"
         f"{dots(card)}\n\n"
-        f"{loss_curves(card)}"
-        f"| seed | {arms['better']} | {arms['worse']} | floor | difference |\n|---|---|---|---|---|\n"
-        + "\n".join(rows)
+        f"{loss_curves(card)}" + "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *rows])
         + f"\n\n{_both(card)}{card['seconds']:.0f} s of runs, commit {card['commit']}, "
         + f"torch {card['versions']['torch']}."
     )
+
+
+def floors_of(card: Card) -> dict[str, list[float]]:
+    """The claim's floor and what else stands beside the metric, by name, each seed's."""
+    floors: dict[str, list[float]] = card.get("floors", {})
+    return floors if card["floor"] in floors.values() else {"floor": card["floor"]} | floors
 
 
 def loss_curves(card: Card) -> str:
@@ -134,10 +140,11 @@ def _shared(card: Card) -> dict[str, Any]:
 
 
 def dots(card: Card) -> Markup:
-    """Every seed of both arms and of the floor along one axis, pairs joined by a line."""
+    """Every seed of both arms and of each floor along one axis, pairs joined by a line."""
     width, left, right, row = 640, 250, 20, 26
-    sides = [*arm_names(card).values(), "floor"]
-    values = [card["values"]["better"], card["values"]["worse"], card["floor"]]
+    sides = [*arm_names(card).values(), *floors_of(card)]
+    values = [card["values"]["better"], card["values"]["worse"], *floors_of(card).values()]
+    height = len(values) * row
     marks = ticks(min(min(line) for line in values), max(max(line) for line in values))
 
     def across(value: float) -> float:
@@ -147,7 +154,7 @@ def dots(card: Card) -> Markup:
         '<line x1="{0}" x2="{0}" y1="8" y2="{1}" stroke="currentColor" stroke-opacity="0.15"/>'
         '<text x="{0}" y="{2}" text-anchor="middle">{3}</text>'
     )
-    drawn = [rule.format(across(tick), 3 * row, 3 * row + 18, f"{tick:g}") for tick in marks]
+    drawn = [rule.format(across(tick), height, height + 18, f"{tick:g}") for tick in marks]
     for better, worse in zip(*values[:2], strict=True):
         drawn.append(
             Markup('<line x1="{}" y1="{}" x2="{}" y2="{}" stroke="currentColor" stroke-opacity="0.4"/>').format(
@@ -157,7 +164,7 @@ def dots(card: Card) -> Markup:
     for at, (side, line) in enumerate(zip(sides, values, strict=True), start=1):
         y = at * row - 6
         drawn.append(Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(left - 16, y + 4, side[:40]))
-        fill = ("#2a78d6", "#eb6834", "#888888")[at - 1]
+        fill = ("#2a78d6", "#eb6834")[at - 1] if at < 3 else "#888888"
         drawn += [
             Markup('<circle cx="{}" cy="{}" r="5" fill="{}" fill-opacity="0.8"><title>{}: {}</title></circle>').format(
                 across(value), y, fill, side, f"{value:.4f}"
@@ -167,4 +174,4 @@ def dots(card: Card) -> Markup:
     return Markup(
         '<svg viewBox="0 0 {0} {1}" style="max-width:{0}px" font-size="12" fill="currentColor" role="img" '
         'aria-label="{2}: {3}">{4}</svg>'
-    ).format(width, 3 * row + 26, card["metric"], card["claim"], Markup("").join(drawn))
+    ).format(width, height + 26, card["metric"], card["claim"], Markup("").join(drawn))
