@@ -9,12 +9,14 @@ import torch
 from datasets import Dataset
 from scipy.stats import spearmanr
 
+from antiphon.data.pairs import Pairs
 from antiphon.data.sources import load
 from antiphon.evaluation.sts import (
     above,
     balanced,
     negations,
     partial_spearman,
+    scored_sets,
     similarities,
     similarity,
     sts,
@@ -100,6 +102,22 @@ def test_several_sets_and_their_means():
         (floors["jaccard/test/b/sts"] + floors["jaccard/test/c/sts"]) / 2
     )
     assert floors["jaccard/dev/order"] > 0.8
+
+
+def test_pairs_of_dev_that_a_test_set_has_are_left_out(tmp_path):
+    files = {
+        "dev": "text_1,text_2,score\nA man plays.,A man sings!,1\nA dog runs,A cat runs,2\nA dog runs,A cow,3\n",
+        "test": "text_1,text_2,score\na man sings,a man plays,1\nA dog runs,A cow runs,3\n",
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    dev, test = (
+        Pairs(source="folder", options={"folder": str(tmp_path / f"{name}.csv")}, columns=("text_1", "text_2"))
+        for name in files
+    )
+    sets = scored_sets([dev], [test])
+    assert list(sets["dev/folder"]["text_2"]) == ["A cat runs", "A cow"]
+    assert len(sets["test/folder"]) == 2
 
 
 def _relations(*rows):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from datasets import Dataset
@@ -57,6 +57,17 @@ def splits(cfg: Pairs, seed: int) -> dict[str, Dataset]:
     if key not in rows.column_names:
         raise UserError(f"data.split_by={cfg.split_by}: {cfg.source} has columns {', '.join(rows.column_names)}")
     return split_by(_labelled(rows, key), key, seed=seed)
+
+
+def columns_there(names: Sequence[str], **fields: str | None) -> None:
+    """Look whether columns that settings name are there: `columns_there(rows.column_names, classes=cfg.classes)`.
+
+    Raises:
+        UserError: one is not; None is no column, and right.
+    """
+    for field, column in fields.items():
+        if column is not None and column not in names:
+            raise UserError(f"{field}={column}: no such column, the rows have {', '.join(names)}")
 
 
 def directions(columns: list[str]) -> list[tuple[str, str]]:

@@ -6,6 +6,10 @@ The trained signal's views u, the frozen tower's v, both of unit length, and r t
     L(u -> v) = contrast(scale * u @ v.T, w / sum_j w)        continuously weighted
     L(v -> u) = contrast(scale * v @ u.T)                     ordinary: the similarities of u are not trusted
 
+On rows of one's own:
+
+    antiphon train cwcl data.source=folder data.options.folder=my/files data.columns=[image,text] classes=null
+
 The baseline is the same file with `weighting=identity` (CLIP, LiT) or `weighting=label` (SupCon by equal captions: the
 baseline without false negatives). No official code was found; the formulas agree in two independent public ones.
 """
@@ -25,7 +29,7 @@ from antiphon.config import Share
 from antiphon.data.cache import cache_folder
 from antiphon.data.collate import Collate
 from antiphon.data.opening import opened
-from antiphon.data.pairs import Pairs, expand, signal_of, splits
+from antiphon.data.pairs import Pairs, columns_there, expand, signal_of, splits
 from antiphon.encoders import Encoder
 from antiphon.encoders.features import FeatureCache, Features
 from antiphon.encoders.heads import Head, HeadConfig
@@ -152,6 +156,7 @@ def run(cfg: Config, run: Run) -> Measures:
     started = time.perf_counter()
     run.seed_all()
     data = splits(cfg.data, run.seed)
+    columns_there(data["train"].column_names, classes=cfg.classes)
     columns = {column: signal_of(column) for column in expand(cfg.data.columns, data["train"].column_names)}
     signals = sorted(set(columns.values()))
     if cfg.frozen not in signals or len(signals) != 2:

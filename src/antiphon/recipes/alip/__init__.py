@@ -12,6 +12,10 @@ Not divided by the sum of the weights, as in the official code; a text of little
 `paths` leaves one of the two terms out, `gates.which` picks among the weights, and `gates.shuffled` deals them out anew
 within the batch: the same weights, without what they know.
 
+On pairs of one's own, with a column of tags (or `caption=COLUMN`, of captions):
+
+    antiphon train alip data.source=folder data.options.folder=my.csv tags=kind noise=0 transfer=null
+
 differs: H starts at the first batch's mean; from 1, as in the official code, it takes hundreds of steps to come down.
 differs: rows of equal texts (or captions) are positives of each other.
 differs: captions are three tags by a tagger trained on other rows, not OFA's; `caption` names a column of better ones.

@@ -9,6 +9,11 @@ vector, and at test a sound's vector takes its place:
 
 P_h names the events nearest to e, of 259: in training with some of them spoiled, since those of a text's own vector are
 nearly always right and those of a sound's are not. `augment` picks none, `noise`, `replace` or `mixed` (both).
+On sounds and captions of one's own, each sound with a caption:
+
+    antiphon train audio_captioning data.source=folder data.options.folder=my.csv data.columns=[audio,text] \\
+        captions.source=folder captions.options.folder=my.csv classes=null references=null
+
 No official code was found; sigma, rho, the number of names, sizes and rates are unverified.
 
 differs: the claims' space is trained here, small, against a frozen text model; the paper takes CLAP (`checkpoint`).

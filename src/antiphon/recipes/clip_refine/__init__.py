@@ -10,6 +10,11 @@ Features u, w of a pair in the space (D wide, not of unit length), teacher featu
 (RaFA), `zero` (its control without randomness, z = 0), `pairs` (pulls the two of a pair together), or `none`.
 Taking each signal's mean away closes the gap too, for nothing: `start/centred/...` are the measures of the start so.
 
+On rows of one's own, of two kinds; with `pretrained`, a CLIP checkpoint, `before` is only measured:
+
+    antiphon train clip_refine before.source=folder before.options.folder=my/files \\
+        data.source=folder data.options.folder=my/files classes=null
+
 differs: HyCD compares unit vectors at the start's temperature; the official code takes raw inner products at 1.
 differs: RaFA is a mean over D, as in the official code, not the paper's sum.
 differs: sigma is such that z is as long as the start's features; the paper's is 1.
@@ -30,7 +35,7 @@ from torch.nn.functional import mse_loss, normalize
 from antiphon.data.cache import cache_folder
 from antiphon.data.collate import Collate
 from antiphon.data.opening import Rows, opened
-from antiphon.data.pairs import Pairs, expand, signal_of, splits
+from antiphon.data.pairs import Pairs, columns_there, expand, signal_of, splits
 from antiphon.encoders import Encoder
 from antiphon.encoders.features import FeatureCache, Features
 from antiphon.encoders.heads import Head, HeadConfig
@@ -148,6 +153,8 @@ def run(cfg: Config, run: Run) -> Measures:
         raise UserError(
             f"clip_refine wants the same two columns twice: before has {cfg.before.columns}, data {cfg.data.columns}"
         )
+    for rows in (old, new):
+        columns_there(rows["train"].column_names, classes=cfg.classes)
     begin = _trained_start if cfg.pretrained is None else _pretrained_start
     learner, old_rows, new_rows, towers = begin(cfg, run, old, new, signals)
     inputs: dict[str, Encoder] = {name: branch.encoder for name, branch in branches_of(learner.branches).items()}

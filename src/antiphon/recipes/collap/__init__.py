@@ -13,6 +13,10 @@ vector t_j of the whole. Hats are unit length, y the sharpness of the attention 
 With y -> inf it is the mean over clips (`attention=none`), with y -> 0 the best clip. S is no inner product of two
 vectors, so that search has two stages: cosines of one vector each (what the saved space gives), then S for the best.
 
+On long recordings and texts of one's own:
+
+    antiphon train collap data.source=folder data.options.folder=my.csv data.columns=[audio,text] scenes=null
+
 The full text of the paper was not in reach, and no official code was found: S is reconstructed from its abstract.
 
 differs: the recording attends over the sentences too (`attention=both`); with the text's attention alone (`text`), as

@@ -11,6 +11,10 @@ and clusters their h by k-means: cluster y_i of row i, centroid C_k. Then, on th
 `prototypes` picks the second term: `translated` (the paper's), `own` (centroids as they are: no PBT) or `none` (CLIP,
 its further heads idle). The first episode is contrast alone; so are the last ones, in which the image side rests.
 
+On rows of one's own:
+
+    antiphon train protoclip data.source=folder data.options.folder=my/files classes=null
+
 differs: layer norm in the further heads, not batch norm, so that a row is embedded alone.
 differs: rows are drawn without replacement, and empty clusters are masked; the official code does neither.
 differs: rows of one caption are positives of each other in L_CLIP.
@@ -32,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from antiphon.data.collate import EPOCH, Collate
-from antiphon.data.pairs import Pairs, splits
+from antiphon.data.pairs import Pairs, columns_there, splits
 from antiphon.encoders import Encoder
 from antiphon.encoders.heads import HeadConfig
 from antiphon.encoders.space import Branch, Space, branches_of
@@ -179,6 +183,7 @@ def run(cfg: Config, run: Run) -> Measures:
     started = time.perf_counter()
     run.seed_all()
     data = splits(cfg.data, run.seed)
+    columns_there(data["train"].column_names, classes=cfg.classes)
     if cfg.masked:
         data = masked(data, cfg.classes)
     signals = two_signals(cfg.data.columns, teacher=cfg.teacher, prototypes=cfg.prototypes)

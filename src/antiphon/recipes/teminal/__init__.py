@@ -12,6 +12,10 @@ The start is a pair of towers trained on single events. z is a recording's view,
 The form of B is that of its source (TestOfTime, arXiv 2301.02074); TeminAL's own alpha, beta, gamma, rates and lengths
 are unverified. With `alpha_same`, `alpha_cross`, `beta` and `gamma` at 0, B is plain InfoNCE over forward pairs.
 
+On clips of one's own, each of a kind:
+
+    antiphon train teminal data.source=folder data.options.folder=my.csv data.columns=[audio] classes=kind
+
 differs: captions of one meaning in a batch are positives of each other; there are few kinds, so such are frequent.
 differs: an alpha of 0 leaves the terms out, where the source adds log(1e-8), and its weights begin half a batch early.
 differs: a quarter of the rows of B also bring a single event, against forgetting.

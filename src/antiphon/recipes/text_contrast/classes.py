@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from antiphon.data.pairs import expand, signal_of, splits
+from antiphon.data.pairs import columns_there, expand, signal_of, splits
 from antiphon.errors import UserError
 from antiphon.evaluation.report.figures import curves
 from antiphon.recipes.text_contrast.config import Config
@@ -37,6 +37,7 @@ def texts_of(cfg: Config, seed: int) -> tuple[Table, str, list[Row]]:
         UserError: columns or classes that do not fit the pairing.
     """
     data = splits(cfg.data, seed)
+    columns_there(data["train"].column_names, classes=cfg.classes)
     columns = expand(cfg.data.columns, data["train"].column_names)
     if {signal_of(column) for column in columns} != {"text"} or (cfg.pairing == "pair") != (len(columns) == 2):
         raise UserError(

@@ -12,6 +12,11 @@ It is no contrast among the rows of a batch: the class texts are the classifier.
 have ten times the rate. Three protocols: all training videos, or `shots` of each class; and classes that are held out
 (`held_out`, or those that the rows call `novel`), recognised among each other from their texts alone.
 
+On videos of one's own, each of a class:
+
+    antiphon train x_clip data.source=folder data.options.folder=my.csv data.columns=[video] classes=kind \\
+        captions=kind reverse=null text.head.map=learned
+
 The order of the mean over frames and W_p, and the norms, are those of the official code (the paper writes neither).
 
 differs: without a checkpoint the start is trained here: blocks over the cells of a frozen EfficientNet-Lite0, on single
