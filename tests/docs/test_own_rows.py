@@ -1,4 +1,4 @@
-"""The command for a user's own rows that each recipe's page shows trains on them, and on nothing of the claims' rows."""
+"""The command for own rows that each recipe's page shows trains on them, and on nothing of the claims' rows."""
 
 import csv
 import io

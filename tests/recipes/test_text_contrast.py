@@ -1,11 +1,13 @@
 """The text toolkit: each pairing by a slow loop, each loss by its formula, and what does not fit in one line."""
 
 import math
+import re
 
 import pytest
 import torch
 from torch.nn.functional import normalize
 
+from antiphon.config import ConfigError, parse
 from antiphon.data.pairs import Pairs
 from antiphon.data.wordnet import Thesaurus
 from antiphon.encoders.heads import Head
@@ -13,7 +15,8 @@ from antiphon.encoders.space import Branch
 from antiphon.encoders.words import WordCnn
 from antiphon.errors import UserError
 from antiphon.recipes import text_contrast
-from antiphon.recipes.text_contrast.learner import drawn_of
+from antiphon.recipes.text_contrast.classes import texts_of
+from antiphon.recipes.text_contrast.learner import drawn_of, opened
 from antiphon.recipes.text_contrast.rows import (
     VIEWS,
     asked_words,
@@ -139,15 +142,129 @@ def test_only_the_hardest_are_compared():
     assert torch.allclose(learner.losses(views)["texts"], sum(both) / 2, atol=1e-5)
 
 
-def test_the_queue_holds_keys_of_earlier_batches():
-    learner, encoder = _learner(pairing="class", negatives="queue", queue=16, temperature=0.5)
-    _, views = _views(learner, encoder, view="deletion")
-    first = learner.losses(views)["class"]
-    assert len(learner.queue) == 5
-    assert learner.losses(views)["class"] > first  # as many negatives again
-    learner.eval()
+def test_a_text_with_few_others_is_compared_with_all_of_them_and_the_rest_with_the_hardest():
+    learner, encoder = _learner(pairing="class", negatives="hard", hard=2, temperature=0.5)
+    names = ("rent", "rent", "rent", "rent", "play")
+    collate = collate_for(
+        "class", encoder, _rows(names), view="none", rate=0.5, labels=2, common=set(), replaced=0.5, seed=0
+    )
+    batch = collate(_rows(names))
+    del batch["quarantine"]
+    views = learner.embed(batch)
+    scores = views["text"] @ views["view"].T / 0.5
+    losses = []
+    for row in range(5):
+        others = scores[row][torch.tensor([name != names[row] for name in names])].sort(descending=True).values[:2]
+        own = scores[row][torch.tensor([name == names[row] for name in names])]
+        assert len(others) == (2 if row == 4 else 1)
+        losses.append((torch.cat([own, others]).logsumexp(0) - own).mean())
+    assert torch.allclose(learner.losses(views)["class"], sum(losses) / 5, atol=1e-5)
+
+
+@pytest.mark.parametrize("pairing", ["class", "label", "words", "texts"])
+def test_keys_of_earlier_batches_are_negatives_but_where_they_answer(pairing):
+    learner, encoder = _learner(pairing=pairing, negatives="queue", queue=32, temperature=0.5, labels=2)
+    _, views = _views(learner, encoder)
+    keys, positives, allowed, _ = learner.matched(views)
     learner.losses(views)
-    assert len(learner.queue) == 10
+    held = learner.queue.keys[: len(keys), :-1]
+    assert torch.equal(held, keys)
+    assert len(learner.queue) == len(keys)
+    # the same batch again: what answers a text there, here or in the queue, is no negative of it
+    again = allowed & ~positives
+    if pairing == "words":  # a word of another text that this one has too
+        again = ~views["bag"][:, torch.cat([views["id_word0"], views["id_word1"]])]
+
+    def loss(queries, others):
+        scores = torch.cat([queries @ others.T, queries @ held.T], 1) / 0.5
+        found = []
+        for row in range(len(scores)):
+            own = scores[row][: len(others)][positives[row]]
+            among = scores[row][torch.cat([allowed[row], again[row]])]
+            found += [(among.logsumexp(0) - own).mean()] if len(own) else []
+        return sum(found) / len(found)
+
+    wanted = loss(views["text"], keys)
+    if pairing == "texts":
+        wanted = (wanted + loss(keys, views["text"])) / 2
+    learner.eval()
+    assert torch.allclose(learner.losses(views)[pairing], wanted, atol=1e-5)
+    learner.losses(views)
+    assert len(learner.queue) == len(keys)  # what is only measured is not kept
+
+
+def test_replaced_words_corrected_for_the_noise_are_electrics_odds():
+    rows = _rows()
+    cfg = text_contrast.tiny().but(pairing="tokens", corrected=True, replaced=0.25, text__encoder="scratch-tiny-words")
+    torch.manual_seed(0)
+    learner = opened(cfg, rows)
+    encoder = learner.branches["text"].encoder.eval()
+    text = encoder.collate(["rent a car", "play a song"])
+    whole = encoder.collate(["rent a car", "play this song"])
+    words = [word for row in rows for word in row["text"].split()]
+    logits = learner.real(encoder(text).tokens)[:, :, 0].detach()
+    for row, line in enumerate(("rent a car", "play a song")):
+        total = 0.0
+        for at, word in enumerate(line.split()):
+            noise = 0.25 * words.count(word) / len(words)
+            chance = 1 / (1 + math.exp(-float(logits[row, at])) * noise / 0.75)
+            total -= math.log(chance if text.values[row, at] == whole.values[row, at] else 1 - chance)
+        assert learner._replaced(encoder, text, whole)[row].item() == pytest.approx(total / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"pairing": "tokens", "negatives": "queue"},
+            "pairing=tokens has a loss of its own: leave negatives=queue out",
+        ),
+        ({"pairing": "tokens", "loss": "triplet"}, "leave loss=triplet out"),
+        ({"pairing": "texts", "corrected": True}, "pairing=texts does not know how often a key comes"),
+        ({"study": "tail", "pairing": "label"}, "study=tail compares a text with all labels: leave pairing=label out"),
+        ({"study": "spans", "negatives": "hard"}, "study=spans has a loss of its own: leave negatives=hard out"),
+    ],
+)
+def test_nothing_that_is_set_is_ignored(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        text_contrast.tiny().but(**changes)
+
+
+def _methods():
+    return re.findall(r"^\| ([^|]+) \|.*\| `([^`]+)` \|$", text_contrast.__doc__, re.MULTILINE)
+
+
+def test_the_taxonomy_names_its_methods():
+    assert len(_methods()) == 12
+
+
+@pytest.mark.parametrize(("method", "words"), _methods())
+def test_a_published_method_is_a_config_that_trains(method, words, tmp_path):
+    columns = ["text", "text"] if "pairing=pair" in words else ["text"]
+    changes = parse(text_contrast.tiny(), words.split()).but(train__steps=2, data__limit=96)
+    changes = changes.but(data__columns=columns, queue=256)
+    run = Run.of("text_contrast", changes, root=tmp_path)
+    text_contrast.run(changes, run)
+    assert all(math.isfinite(line["loss"]) for line in run.metrics())
+    assert (run.folder / "space").is_dir()
+
+
+def test_one_class_on_test_is_told():
+    with pytest.raises(UserError, match=r"dev has no two classes of colour to tell apart: leave data\.split_by=colour"):
+        texts_of(text_contrast.tiny().but(data__split_by="colour", data__limit=120), 0)
+
+
+def test_the_pair_is_the_other_column():
+    class Table(dict):
+        def __len__(self):
+            return 2
+
+    rows = training_rows(Table(id=["a", "b"], text=["one", "two"], text_b=["eins", "zwei"]), ["text", "text_b"], None)
+    encoder = WordCnn("tiny", buckets=4096, dropout=0.0)
+    collate = collate_for("pair", encoder, rows, view="none", rate=0.5, labels=2, common=set(), replaced=0.5, seed=0)
+    batch = collate([row | {"__index__": at, "__epoch__": 0} for at, row in enumerate(rows)])
+    assert torch.equal(batch["text"].values, encoder.collate(["one", "two"]).values)
+    assert torch.equal(batch["view"].values, encoder.collate(["eins", "zwei"]).values)
 
 
 def test_triplets_within_the_margin_cost_nothing():

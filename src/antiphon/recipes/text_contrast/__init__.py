@@ -1,19 +1,24 @@
 """A primer's taxonomy of contrastive pre-training for text, as one recipe of free parts (arXiv 2102.12982).
 
 Who should match whom is `pairing`, what is done to a text first is `view`, what else it is compared with is
-`negatives`, and how is `loss`; every cell of the taxonomy is a config:
+`negatives`, and how is `loss`; every cell of the taxonomy is a config, and the published methods are these:
 
-| pairing | contrast | labels | published as |
-|---|---|---|---|
-| `texts` | input-input: two views of a text | none | SimCSE, CLEAR, ESimCSE, CERT |
-| `pair` | input-input: the row's two text columns | none | Quick-Thoughts, CONPONO |
-| `class` | input-input: texts of one class | yes | SupCon fine-tuning |
-| `label` | input-label: a text and its label's words | yes | CLESS, supervised |
-| `words` | input-label: a text and some of its own words | none | CLESS, self-supervised |
-| `tokens` | real words against replaced ones | none | ELECTRIC, ELECTRA |
+| published as | who matches whom | negatives | view | loss | words |
+|---|---|---|---|---|---|
+| SimCSE | input-input: two views of a text | batch | dropout alone | ranking | `pairing=texts view=none` |
+| CLEAR | input-input | batch | deletion, span, reorder or synonyms | ranking | `pairing=texts view=span` |
+| ESimCSE | input-input | queue | repetition | ranking | `pairing=texts view=repetition negatives=queue` |
+| CERT | input-input | queue | any but its own | ranking | `pairing=texts view=reorder negatives=queue` |
+| Quick-Thoughts, CONPONO | input-input: two columns | batch | dropout alone | ranking | `pairing=pair view=none` |
+| SupCon fine-tuning | input-input: texts of one class | batch | deletion | ranking | `pairing=class` |
+| CLESS, supervised | input-label: label's words | of others | deletion | binary | `pairing=label loss=binary` |
+| CLESS, self-supervised | input-label: own words | of others | deletion | binary | `pairing=words loss=binary` |
+| Ma and Collins | input-label | of others | deletion | corrected | `pairing=words loss=binary corrected=true` |
+| ELECTRA | words: its own or replaced | unigram noise | none | binary | `pairing=tokens` |
+| ELECTRIC | words | unigram noise | none | corrected | `pairing=tokens corrected=true` |
+| DeCLUTR | input-input: spans of a document | batch | spans | ranking | `study=spans classes=null` |
 
-SimCSE is `view=none` (dropout alone), CLEAR `view=deletion`, `span`, `reorder` or `synonyms`, ESimCSE
-`view=repetition`, CERT's queue `negatives=queue`; a column of neighbouring sentences makes `pair` Quick-Thoughts.
+Others are those of no paper: `negatives=hard` or `drawn`, `loss=triplet`, and so on.
 
 With f = cosine / temperature, positives +, K keys, and p_k the chance that key k is drawn:
 
@@ -22,11 +27,12 @@ With f = cosine / temperature, positives +, K keys, and p_k the chance that key 
     triplet   max(0, d(+) - d(k) + 0.2),  d = 1 - cosine                    semi-hard
     corrected f_k - log(K p_k) in the place of f_k                          Ma and Collins 2018
 
-On texts of one's own with a column of classes, here `kind`, of a CSV (`split_by` keeps classes for the zero-shot test):
+On texts of one's own with a column of classes, here `kind`, of a CSV; then new texts by names or by a few examples:
 
-    antiphon train text_contrast pairing=label classes=kind data.split_by=kind data.source=folder \\
-        data.options.folder=my.csv
+    antiphon train text_contrast pairing=label classes=kind data.source=folder data.options.folder=my.csv
     antiphon classify asked.csv --as text --examples known.csv --label kind --space runs/NAME/space
+
+With `data.split_by=kind` the classes of dev and test are none of those of training, where there are many.
 
 `study` says what a cell is looked at for, each in a file of its own: `classes` that training never saw; labels of a
 long `tail`, many to a text (`tail.py`: labels as words against multi-hot, with or without pseudo-labels first);
@@ -39,8 +45,11 @@ The primer has no experiments of its own; its figures come from the papers that 
 differs: CLESS scores a pair by a network; here it is a cosine, so that zero-shot classification needs the space only.
 differs: the encoder is a convolution over hashed words, for labels too, where CLESS averages a label's word vectors.
 differs: in the long tail all labels of training are keys of every text, where CLESS draws some of other texts.
-differs: spans (DeCLUTR) have 8 to 48 words, where the paper's have 32 to 512 tokens, and no start is pre-trained.
-differs: back-translation (CERT) needs translators that are not here; `view` has no slot for it.
+differs: spans (DeCLUTR) have 8 to 48 words, where the paper's have 32 to 512 tokens, and no start is pre-trained; the
+    head keeps a linear map, where the paper has none.
+differs: back-translation (CERT) needs translators that are not here; `view` has no slot for it, nor for words that a
+    model fills in. CERT's queue holds keys of the encoder as it was, without a slower copy (its m = .999).
+differs: CLESS hides a word from its text by a chance of its own (.5); here `view=deletion` does, at `rate`.
 differs: synonyms and antonyms are WordNet's for a word's most frequent sense, and of lemmas only: "cars" has none.
 """
 

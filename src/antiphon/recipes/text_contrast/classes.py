@@ -8,7 +8,15 @@ from antiphon.evaluation.report.figures import curves
 from antiphon.recipes.text_contrast.config import Config
 from antiphon.recipes.text_contrast.learner import opened, train
 from antiphon.recipes.text_contrast.rows import Row, training_rows
-from antiphon.recipes.text_contrast.scores import SHOTS, Table, model_scores, named, space_scores, word_scores
+from antiphon.recipes.text_contrast.scores import (
+    SHOTS,
+    Table,
+    model_scores,
+    named,
+    overlap_scores,
+    space_scores,
+    word_scores,
+)
 from antiphon.runs import Measures, Run
 
 
@@ -24,6 +32,7 @@ def of_classes(cfg: Config, run: Run) -> Measures:
     measures |= space_scores(space, data, column, cfg.classes, run.seed)
     if cfg.classes is not None:
         measures |= named("tfidf", word_scores(data, column, cfg.classes, run.seed))
+        measures |= named("jaccard", overlap_scores(data, column, cfg.classes))
         if cfg.reference is not None:
             measures |= named(cfg.reference, model_scores(cfg.reference, data, column, cfg.classes, run.seed))
         _draw(run, measures, cfg.reference)
@@ -48,6 +57,12 @@ def texts_of(cfg: Config, seed: int) -> tuple[Table, str, list[Row]]:
         raise UserError(f"pairing={cfg.pairing} wants classes=COLUMN, the rows' classes as phrases")
     wanted = sorted({"id", *columns, *([cfg.classes] if cfg.classes else [])})
     table = {split: rows.select_columns(wanted)[:] for split, rows in data.items()}
+    for split in ("dev", "test"):
+        if cfg.classes is not None and len(set(table[split][cfg.classes])) < 2:
+            raise UserError(
+                f"{split} has no two classes of {cfg.classes} to tell apart: leave data.split_by={cfg.data.split_by} "
+                "out, so that rows of each class are in every split, or give rows of more classes"
+            )
     return table, columns[0], training_rows(table["train"], columns, cfg.classes)
 
 
@@ -60,5 +75,5 @@ def _draw(run: Run, measures: Measures, reference: str | None) -> None:
         + [(float(n), measures[f"{key}test/few_shot/{n}"]) for n in SHOTS if f"{key}test/few_shot/{n}" in measures]
         for name, key in floors.items()
     }
-    said = "Accuracy on classes that training never saw, by their names (0) and by the centroid of a few examples."
+    said = "Accuracy on test, by the names of classes (0) and by the centroid of a few examples of each."
     run.picture("shots", curves(points, x="examples of each class", y="accuracy"), said)

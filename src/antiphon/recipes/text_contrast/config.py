@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from antiphon.config import Config as Settings
 from antiphon.config import Share
@@ -43,7 +43,8 @@ class Config(Settings):
     """K: how many keys of the batch, by chance, each text is compared with under negatives=drawn."""
     loss: Literal["ranking", "binary", "triplet"] = "ranking"
     corrected: bool = False
-    """Take log(K p) off the scores, p being how often the key is one among all (pairings label and words)."""
+    """Take log(K p) off the scores, p being how often the key is one among all (pairings label and words); under
+    pairing=tokens the logarithm of the odds that a word is noise (ELECTRIC)."""
     labels: PositiveInt = 3
     """Under pairing=words: how many of its words a text is asked for at once."""
     common: NonNegativeInt = 50
@@ -98,3 +99,21 @@ class Config(Settings):
     width: PositiveInt = 128
     temperature: PositiveFloat = 0.07
     train: Train = Train()
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> Config:
+        if self.pairing == "tokens":
+            self._only("pairing=tokens has a loss of its own", "negatives", "loss")
+        elif self.pairing not in ("label", "words"):
+            self._only(f"pairing={self.pairing} does not know how often a key comes", "corrected")
+        if self.study == "tail":
+            self._only("study=tail compares a text with all labels", "pairing", "negatives", "corrected")
+        if self.study == "spans":
+            self._only("study=spans has a loss of its own", "pairing", "negatives", "loss", "corrected")
+        return self
+
+    def _only(self, why: str, *fields: str) -> None:
+        for field in fields:
+            value, usual = getattr(self, field), type(self).model_fields[field].default
+            if value != usual:
+                raise ValueError(f"{why}: leave {field}={value} out")

@@ -14,7 +14,7 @@ from antiphon.evaluation.report.figures import curves
 from antiphon.recipes.text_contrast.classes import texts_of
 from antiphon.recipes.text_contrast.config import Config
 from antiphon.recipes.text_contrast.learner import opened, train
-from antiphon.recipes.text_contrast.scores import named, space_scores, word_scores
+from antiphon.recipes.text_contrast.scores import model_scores, named, overlap_scores, space_scores, word_scores
 from antiphon.runs import Measures, Run
 
 ASKED = "zero_shot/accuracy"
@@ -32,6 +32,10 @@ def of_keys(cfg: Config, run: Run) -> Measures:
     space = opened(cfg, rows).space().eval()
     measures = named("random", space_scores(space, data, column, cfg.classes, run.seed, shots=()))
     measures |= named("tfidf", word_scores(data, column, cfg.classes, run.seed, shots=()))
+    measures |= named("jaccard", overlap_scores(data, column, cfg.classes))
+    if cfg.reference is not None:
+        name = cfg.reference
+        measures |= named(name, model_scores(name, data, column, cfg.classes, run.seed, shots=()))
     counts = sorted(set(cfg.counts))
     for count in counts:
         one = cfg.but(negatives="drawn", drawn=count)
@@ -53,8 +57,10 @@ def _draw(run: Run, cfg: Config, counts: list[int], measures: Measures) -> None:
     places = [math.log2(count) for count in counts]
     lines = {f"{cfg.loss}, K keys": [measures[f"keys_{count}/test/{ASKED}"] for count in counts]}
     lines |= {name: [measures[f"{key}/test/{ASKED}"]] * len(counts) for name, key in (
-        ("TF-IDF", "tfidf"), ("random encoder", "random"),
+        ("TF-IDF", "tfidf"), ("Jaccard", "jaccard"), ("random encoder", "random"),
     )}  # fmt: skip
+    if cfg.reference is not None:
+        lines[f"{cfg.reference} (reference)"] = [measures[f"{cfg.reference}/test/{ASKED}"]] * len(counts)
     points = {name: list(zip(places, values, strict=True)) for name, values in lines.items()}
     said = f"The {cfg.loss} loss: accuracy by the names of classes never seen, over the logarithm of K, keys a text."
     run.picture(f"keys-{cfg.loss}", curves(points, x="log2 of K", y="accuracy"), said)

@@ -5,20 +5,22 @@ Axes: Q queries, K keys.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from antiphon.decode import split_words
 from antiphon.encoders import Encoder
 from antiphon.encoders.heads import Head
 from antiphon.encoders.space import Branch, Space, branches_of
 from antiphon.encoders.words import WordCnn
 from antiphon.errors import UserError
 from antiphon.objectives.contrast import Scale, contrast
-from antiphon.objectives.negatives import MemoryQueue, hardest
+from antiphon.objectives.negatives import MemoryQueue
 from antiphon.objectives.sigmoid import SigmoidScale, sigmoid_contrast
 from antiphon.objectives.targets import normalise_rows
 from antiphon.objectives.triplet import triplet
@@ -47,7 +49,8 @@ class TextContrast(ContrastiveLearner):
         self.branches = nn.ModuleDict({"text": Branch(encoder, Head(encoder.width, cfg.width, cfg.text.head))})
         # Without a bias of its own the few positives drown at once, and all is told apart from all (Ma and Collins).
         self.scale = SigmoidScale(1 / cfg.temperature) if cfg.loss == "binary" else Scale(cfg.temperature)
-        self.queue = MemoryQueue(cfg.queue, cfg.width) if cfg.negatives == "queue" else None
+        # A key's last number says what it answers, for a text that it answers must not flee from it.
+        self.queue = MemoryQueue(cfg.queue, cfg.width + 1) if cfg.negatives == "queue" else None
         self.real = nn.Linear(encoder.width, 1) if cfg.pairing == "tokens" else None
         if self.real is not None:
             branches_of(self.branches)["text"].head.requires_grad_(False)
@@ -57,7 +60,7 @@ class TextContrast(ContrastiveLearner):
     def embed(self, batch: Batch) -> Views:
         """Unit views of the text and of its keys; of which words it consists, where words are asked for."""
         branch = branches_of(self.branches)["text"]
-        views: Views = {"label": batch["label"], "share": batch["share"]}
+        views: Views = {"label": batch["label"], "share": batch["share"], "row": batch["row"]}
         if self.real is not None:
             return views | {"tokens": self._replaced(branch.encoder, batch["text"], batch["whole"])}
         for name, items in batch.items():
@@ -76,44 +79,66 @@ class TextContrast(ContrastiveLearner):
         if self.real is not None:
             return {"tokens": views["tokens"].mean()}
         keys, positives, allowed, shares = self.matched(views)
-        loss = self._loss(views["text"] @ keys.T, views["text"], positives, allowed, shares)
+        earlier = None if self.queue is None else self._earlier(views)
+        loss = self._loss(views["text"] @ keys.T, views["text"], positives, allowed, shares, earlier)
         if self.cfg.pairing in ("texts", "pair"):
-            loss = (loss + self._loss(keys @ views["text"].T, keys, positives, allowed, shares)) / 2
+            loss = (loss + self._loss(keys @ views["text"].T, keys, positives, allowed, shares, earlier)) / 2
         if self.queue is not None and self.training:
-            self.queue.push(keys.detach())
+            self.queue.push(torch.cat([keys.detach(), self._answered(views)[:, None].to(keys.dtype)], 1))
         return {self.cfg.pairing: loss}
 
     def matched(self, views: Views) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """The keys, which of them answer which text, which may be compared with it, and how often each is asked for."""
         if self.cfg.pairing == "words":
             names = [name for name in views if name.startswith("word")]
-            keys, ids = (torch.cat([views[f"{kind}{name}"] for name in names]) for kind in ("", "id_"))
-            there = torch.cat([views[f"has_{name}"] for name in names])
+            keys, there = (torch.cat([views[f"{kind}{name}"] for name in names]) for kind in ("", "has_"))
+            ids = self._answered(views)
             own = torch.arange(len(views["text"]), device=keys.device)
             positives = (own[:, None] == own.repeat(len(names))) & there
-            holds = views["bag"][:, ids]  # another text's word that this one has too is no negative of it
-            return keys, positives, (positives | ~holds) & there, self.shares[ids]
+            # another text's word that this one has too is no negative of it
+            return keys, positives, (positives | ~self._answers(views, ids)) & there, self.shares[ids]
         key = "name" if self.cfg.pairing == "label" else "view"
-        own = torch.arange(len(views["text"]), device=views["text"].device)
-        label = views["label"] if self.cfg.pairing in ("label", "class") else own
-        there = views[f"has_{key}"].expand(len(own), -1)
-        return views[key], (label[:, None] == label) & there, there, views["share"] if key == "name" else None
+        there = views[f"has_{key}"].expand(len(views["text"]), -1)
+        positives = self._answers(views, self._answered(views)) & there
+        return views[key], positives, there, views["share"] if key == "name" else None
+
+    def _answered(self, views: Views) -> Tensor:
+        """What each key answers, by number: a word, a class, or a row."""
+        if self.cfg.pairing == "words":
+            return torch.cat([views[f"id_{name}"] for name in views if name.startswith("word")])
+        return views["label" if self.cfg.pairing in ("label", "class") else "row"]
+
+    def _answers(self, views: Views, numbers_K: Tensor) -> Bool[Tensor, "q k"]:
+        """Which text is answered by keys of these numbers."""
+        if self.cfg.pairing == "words":
+            return views["bag"][:, numbers_K]
+        return self._answered(views)[:, None] == numbers_K
+
+    def _earlier(self, views: Views) -> Bool[Tensor, "q k"]:
+        """Which keys of the queue each text may be compared with: those that do not answer it."""
+        assert self.queue is not None
+        return self.queue.filled & ~self._answers(views, self.queue.keys[:, -1].long())
 
     def _loss(
-        self, cosines: Tensor, queries: Tensor, positives: Tensor, allowed: Tensor, shares: Tensor | None
+        self,
+        cosines: Tensor,
+        queries: Tensor,
+        positives: Tensor,
+        allowed: Tensor,
+        shares: Tensor | None,
+        earlier: Tensor | None,
     ) -> Tensor:
         """The loss of queries in rows; a row without a positive is not looked at."""
         if self.cfg.negatives == "hard":
-            most = min(self.cfg.hard, int((allowed & ~positives).sum(1).min()))
-            near = torch.zeros_like(allowed)
-            allowed = positives | near.scatter(1, hardest(cosines, most, forbidden=positives | ~allowed), True)
+            others = cosines.detach().masked_fill(positives | ~allowed, -math.inf)
+            allowed = positives | _highest(others, self.cfg.hard)
         if self.cfg.negatives == "drawn":
             allowed = positives | drawn_of(allowed & ~positives, self.cfg.drawn)
-        if self.queue is not None:
-            more = queries @ self.queue.keys.T
+        if self.queue is not None and earlier is not None:
+            more = queries @ self.queue.keys[:, :-1].T
             cosines = torch.cat([cosines, more], 1)
-            positives = torch.cat([positives, torch.zeros_like(more, dtype=torch.bool)], 1)
-            allowed = torch.cat([allowed, self.queue.filled.expand(len(queries), -1)], 1)
+            positives = torch.cat([positives, torch.zeros_like(earlier)], 1)
+            allowed = torch.cat([allowed, earlier], 1)
         weights = positives.any(1).to(cosines.dtype)
         if self.cfg.loss == "triplet":
             return triplet(1 - cosines, positives, mining="semi-hard", mask=allowed, weights=weights)
@@ -130,6 +155,9 @@ class TextContrast(ContrastiveLearner):
         assert self.real is not None
         own = (text.values == whole.values).float()
         logits = self.real(encoder(text).tokens)[:, :, 0]
+        if self.cfg.corrected:  # ELECTRIC: what is learned is the word's own likelihood, whatever the noise is
+            noise = self.cfg.replaced * self.shares[text.values].clamp(min=1e-9)
+            logits = logits - (noise / (1 - self.cfg.replaced)).log()
         losses = binary_cross_entropy_with_logits(logits, own, reduction="none") * text.mask
         return losses.sum(1) / text.lengths.clamp(min=1)
 
@@ -144,15 +172,23 @@ class TextContrast(ContrastiveLearner):
 
 def drawn_of(others_QK: Bool[Tensor, "q k"], count: int) -> Bool[Tensor, "q k"]:
     """So many of the keys that each query may be compared with, by chance; all where there are fewer."""
-    chance_QK = torch.rand(others_QK.shape, device=others_QK.device).masked_fill(~others_QK, -1.0)
-    places_QH = chance_QK.topk(min(count, others_QK.shape[1]), dim=1).indices
-    return torch.zeros_like(others_QK).scatter(1, places_QH, True) & others_QK
+    return _highest(torch.rand(others_QK.shape, device=others_QK.device).masked_fill(~others_QK, -math.inf), count)
+
+
+def _highest(scores_QK: Float[Tensor, "q k"], count: int) -> Bool[Tensor, "q k"]:
+    """The so many highest of each row; all where there are fewer, and never one of -inf."""
+    places_QH = scores_QK.topk(min(count, scores_QK.shape[1]), dim=1).indices
+    return torch.zeros_like(scores_QK, dtype=torch.bool).scatter(1, places_QH, True) & (scores_QK > -math.inf)
 
 
 def opened(cfg: Config, rows: Sequence[Row]) -> TextContrast:
     """A learner that is not trained yet, for these rows."""
     encoder = cfg.text.open("text")
-    return TextContrast(cfg, encoder, _shares(cfg, encoder, asked_words(rows, most_common(rows, cfg.common))))
+    if cfg.pairing == "tokens":
+        words = [word for row in rows for word in split_words(row["text"])]
+    else:
+        words = asked_words(rows, most_common(rows, cfg.common))
+    return TextContrast(cfg, encoder, _shares(cfg, encoder, words))
 
 
 def train(learner: TextContrast, rows: Sequence[Row], run: Run) -> None:
@@ -166,12 +202,12 @@ def train(learner: TextContrast, rows: Sequence[Row], run: Run) -> None:
 
 
 def _shares(cfg: Config, encoder: Encoder, words: list[str]) -> Tensor | None:
-    """How often each word is asked for, under pairing=words."""
-    if cfg.pairing != "words":
+    """How often each word is asked for (pairing=words), or replaces another (tokens)."""
+    if cfg.pairing not in ("words", "tokens"):
         return None
     if not isinstance(encoder, WordCnn):
         raise UserError(
-            f"pairing=words wants an encoder of whole words, as scratch-small-words, not {cfg.text.encoder}"
+            f"pairing={cfg.pairing} wants an encoder of whole words, as scratch-small-words, not {cfg.text.encoder}"
         )
     if not words:
         raise UserError(f"no text has a word beside the {cfg.common} most frequent ones: lower common")

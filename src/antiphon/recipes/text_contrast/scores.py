@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from antiphon.encoders.space import Space
-from antiphon.evaluation.floors import TfIdf, published
+from antiphon.evaluation.floors import TfIdf, jaccards, published
 from antiphon.evaluation.geometry import uniformity
 from antiphon.evaluation.probe import few_shot
 from antiphon.evaluation.zeroshot import zero_shot
@@ -45,7 +45,19 @@ def word_scores(data: Table, column: str, classes: str, seed: int, *, shots: Seq
     return found
 
 
-def model_scores(name: str, data: Table, column: str, classes: str, seed: int) -> Measures:
+def overlap_scores(data: Table, column: str, classes: str) -> Measures:
+    """Another floor, of classes' names alone: words in common over words in either (Jaccard)."""
+    found: Measures = {}
+    for split in ("dev", "test"):
+        names = sorted(set(data[split][classes]))
+        overlaps = torch.from_numpy(jaccards(data[split][column], names))
+        found |= _accuracies(split, overlaps, torch.eye(len(names)), names, data[split][classes], 0, ())
+    return found
+
+
+def model_scores(
+    name: str, data: Table, column: str, classes: str, seed: int, *, shots: Sequence[int] = SHOTS
+) -> Measures:
     """An upper reference: a published text encoder, as it is."""
     names = {split: sorted(set(data[split][classes])) for split in ("dev", "test")}
     texts = [text for split in names for text in (*data[split][column], *names[split])]
@@ -53,7 +65,7 @@ def model_scores(name: str, data: Table, column: str, classes: str, seed: int) -
     found: Measures = {}
     for split in names:
         asked, of_names = (torch.stack([of[text] for text in part]) for part in (data[split][column], names[split]))
-        found |= _accuracies(split, asked, of_names, names[split], data[split][classes], seed, SHOTS)
+        found |= _accuracies(split, asked, of_names, names[split], data[split][classes], seed, shots)
     return found
 
 
@@ -74,9 +86,11 @@ def _accuracies(
     numbers = {name: number for number, name in enumerate(names)}
     labels = torch.tensor([numbers[name] for name in classes])
     asked = zero_shot(texts, torch.nn.functional.normalize(of_names, dim=1), labels).as_dict()
-    fewest = int(torch.bincount(labels).min())
-    return {f"{split}/zero_shot/{name}": asked[name] for name in ("accuracy", "chance", "majority")} | {
+    found = {f"{split}/zero_shot/{name}": asked[name] for name in ("accuracy", "chance", "majority")}
+    fewest = int(torch.bincount(labels).min())  # a class wants an example more, to be asked about
+    found |= {
         f"{split}/few_shot/{number}": few_shot(texts, labels, shots=number, seed=seed)
         for number in shots
-        if number < fewest and len(names) > 1
+        if number < fewest
     }
+    return found | {f"{split}/few_shot/left_out": sum(number >= fewest for number in shots)}

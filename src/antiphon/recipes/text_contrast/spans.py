@@ -36,7 +36,7 @@ from antiphon.encoders.text import padded_ids
 from antiphon.encoders.words import WordCnn
 from antiphon.errors import UserError
 from antiphon.evaluation.answers import answers
-from antiphon.evaluation.floors import TfIdf, published
+from antiphon.evaluation.floors import TfIdf, jaccards, published
 from antiphon.evaluation.probe import few_shot
 from antiphon.evaluation.report.figures import curves
 from antiphon.objectives.contrast import contrast
@@ -237,6 +237,10 @@ def of_spans(cfg: Config, run: Run) -> Measures:
         model = TfIdf([" ".join(each) for each in documents])
         by_words = _scores(lambda texts: torch.from_numpy(model(texts).toarray()), asked, probes, run.seed)
         found |= named("tfidf", by_words)
+        for split, (first, second) in asked.items():
+            own = torch.arange(len(first))
+            told = answers(torch.from_numpy(jaccards(first, second)).float(), torch.eye(len(second)), own, own)
+            found |= {f"jaccard/{split}/document/R@{k}": told[f"R@{k}"] for k in (1, 5, 10)}
         if cfg.reference is not None:
             found |= named(cfg.reference, _scores(partial(published, cfg.reference), asked, probes, run.seed))
         return found
@@ -324,7 +328,7 @@ def _joined(parts: Sequence[Padded]) -> Padded:
 
 
 def _draw(run: Run, measures: Measures, reference: str | None) -> None:
-    sides = {"this run": "", "random encoder": "random/", "TF-IDF": "tfidf/"}
+    sides = {"this run": "", "random encoder": "random/", "TF-IDF": "tfidf/", "Jaccard": "jaccard/"}
     sides |= {f"{reference} (reference)": f"{reference}/"} if reference else {}
     points = {
         name: [(float(k), measures[f"{key}test/document/R@{k}"]) for k in (1, 5, 10)] for name, key in sides.items()

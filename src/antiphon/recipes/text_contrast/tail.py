@@ -5,8 +5,10 @@
               -sum_{l of the text} log e^{f_l} / sum_k e^{f_k} their ranking (loss=ranking)
 
 with all labels of training as keys. `start` steps of pairing=words on the training texts may come first (CLESS's
-pseudo-labels): the words arm goes on with the same encoder and the same question. Average precision is of each label
-over all texts, its mean over labels (macro), in five buckets of equal label mass, from the head to the tail.
+pseudo-labels, by the same loss): the words arm goes on with the same encoder and the same question. Average precision
+is of each label over all texts, its mean over labels (macro), in five buckets of equal label mass, from the head to the
+tail; `ap_micro` is of all pairs of a text and a label at once. `brier` is the mean squared error of the probabilities
+that binary cross-entropy learns, a label's first.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from antiphon.data.splits import split_by
 from antiphon.encoders.heads import unit
 from antiphon.encoders.space import Branch, branches_of
 from antiphon.errors import UserError
-from antiphon.evaluation.floors import TfIdf, published
+from antiphon.evaluation.floors import TfIdf, jaccards, published
 from antiphon.evaluation.multilabel import average_precision, buckets_of_mass
 from antiphon.evaluation.report.figures import curves
 from antiphon.objectives.contrast import Scale, contrast
@@ -119,6 +121,8 @@ def of_labels(cfg: Config, run: Run) -> Measures:
     first = _first(cfg)
     run.seed_all()
     learner = opened(first, rows)
+    untrained = Tail(cfg.but(answers="words"), branches_of(learner.branches)["text"], data)
+    floors = named("random", _measured(lambda texts: _asked(untrained, texts), data))
     if cfg.start:
         train(learner, rows, run.part("start", first))
     run.seed_all()
@@ -132,7 +136,15 @@ def of_labels(cfg: Config, run: Run) -> Measures:
     collate = by_column(text=tagger.branch.encoder, keep=("marks",), seed=run.seed)
     fit(tagger.train(), marked, cfg.train, run, collate=collate)
     space.eval().save(run.folder / "space")
-    measures |= _measured(lambda texts: _asked(tagger, texts), data) | _floors(settings, run.seed) | data.left_out
+    measures |= _measured(lambda texts: _asked(tagger, texts), data) | floors | _floors(settings, run.seed)
+    if cfg.loss == "binary":
+        for split in ("dev", "test"):
+            chances = _asked(tagger, data.texts[split]).sigmoid()
+            measures[f"{split}/brier"] = float((chances - data.positives(split).double()).square().mean())
+            shares = (data.counts / len(data.texts["train"])).double()
+            floor = float((shares - data.positives(split).double()).square().mean())
+            measures[f"shares/{split}/brier"] = floor
+    measures |= data.left_out
     _draw(run, cfg, measures)
     return measures
 
@@ -186,13 +198,17 @@ def multi_hot(marks: Sequence[Sequence[int]], count: int) -> Tensor:
 
 
 def in_buckets(scores_NL: Tensor, positives_NL: Tensor, counts_L: Tensor) -> Measures:
-    """Macro average precision over labels that a text here has: of all, by bucket, of the head's and the tail's two."""
+    """Average precision over labels that a text here has, macro: of all, by bucket, of the head's and the tail's two.
+
+    `ap_micro` is of all pairs of a text and a label.
+    """
     asked_L = positives_NL.any(0)
     precisions_L = average_precision(scores_NL, positives_NL)
     bucket_L = buckets_of_mass(counts_L, BUCKETS)
     places = {"ap": range(BUCKETS), "head": (0, 1), "tail": (BUCKETS - 2, BUCKETS - 1)}
     places |= {f"ap_{number + 1}": (number,) for number in range(BUCKETS)}
-    found: Measures = {}
+    every = average_precision(scores_NL.reshape(-1, 1), positives_NL.reshape(-1, 1))
+    found: Measures = {"ap_micro": float(every)}
     for name, several in places.items():
         own_L = asked_L & torch.isin(bucket_L, torch.tensor(list(several)))
         found |= {name: float(precisions_L[own_L].mean())} if own_L.any() else {}
@@ -212,7 +228,7 @@ def _split(line: str | None) -> list[str]:
 
 def _first(cfg: Config) -> Config:
     """The pre-training, which arms share: it does not hang on what follows."""
-    names = ("data", "text", "view", "rate", "labels", "common", "width", "temperature", "reference")
+    names = ("data", "text", "view", "rate", "loss", "labels", "common", "width", "temperature", "reference")
     return cfg.only(*names, classes=None, pairing="words", train=cfg.train.but(steps=max(1, cfg.start)))
 
 
@@ -233,7 +249,7 @@ def _asked(tagger: Tail, texts: Sequence[str]) -> Tensor:
 
 @lru_cache(maxsize=5)
 def _floors(settings: str, seed: int) -> Measures:
-    """Shares of labels alone; TF-IDF by labels' words, and by the mean of a label's training texts; the reference."""
+    """Chance; TF-IDF by labels' words, and by the mean of a label's training texts; words in common; the reference."""
     cfg, data = Config(**json.loads(settings)), _labelled(settings, seed)
     words = TfIdf([*data.texts["train"], *data.names])
     train, names = (torch.from_numpy(words(part).toarray()) for part in (data.texts["train"], data.names))
@@ -244,6 +260,7 @@ def _floors(settings: str, seed: int) -> Measures:
 
     kinds: dict[str, Callable[[list[str]], Tensor]] = {
         "chance": lambda texts: torch.zeros(len(texts), len(data.names)), "tfidf": by(names), "centroid": by(means),
+        "jaccard": lambda texts: torch.from_numpy(jaccards(texts, data.names)),
     }  # fmt: skip
     if cfg.reference is not None:
         name = cfg.reference
@@ -257,6 +274,7 @@ def _draw(run: Run, cfg: Config, measures: Measures) -> None:
         "this run": "",
         "TF-IDF, mean of texts": "centroid/",
         "TF-IDF, label's words": "tfidf/",
+        "random encoder, label's words": "random/",
         "chance": "chance/",
     }
     floors |= {f"{cfg.reference} (reference)": f"{cfg.reference}/"} if cfg.reference else {}

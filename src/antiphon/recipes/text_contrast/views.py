@@ -106,6 +106,8 @@ def _sweep(cfg: Config, run: Run) -> Measures:
     measures = word_floors(scored) | _harm(cfg, texts, cells, run.seed)
     run.seed_all()
     measures |= named("random", similarities(partial(_embed, opened(cfg, rows).space().eval()), scored))
+    if cfg.reference is not None:
+        measures |= named(cfg.reference, similarities(partial(published, cfg.reference), scored))
     for name, (view, rate) in cells.items():
         one = cfg.but(view=view, rate=rate)
         run.seed_all()
@@ -183,4 +185,9 @@ def _draw(run: Run, cfg: Config, found: Measures) -> None:
             view: [(100 * rate, found[f"{view}_{rate:g}/test/{key}"]) for rate in sorted(cfg.rates)]
             for view in cfg.swept
         }
+        if key == "sts":
+            sides = {"TF-IDF": "tfidf", "Jaccard": "jaccard", "random encoder": "random"}
+            sides |= {f"{cfg.reference} (reference)": cfg.reference} if cfg.reference is not None else {}
+            ends = (100 * min(cfg.rates), 100 * max(cfg.rates))
+            lines |= {name: [(x, found[f"{side}/test/sts"]) for x in ends] for name, side in sides.items()}
         run.picture(f"views-{key}", curves(lines, x="rate, %", y=y), captions[key])
