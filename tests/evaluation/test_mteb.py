@@ -124,7 +124,7 @@ def test_the_command(tmp_path, monkeypatch):
     ("task", "name"), [("Banking77Classification", "banking77"), ("CLINC150Classification", "clinc150")]
 )
 def test_intents_of_local_files(task, name, tmp_path, monkeypatch):
-    """A space that hears one word of each intent has them all right; one that hears nothing has its share."""
+    """A space that hears the one word that tells the intents has them all right."""
     (tmp_path / "dialog").mkdir()
     monkeypatch.setenv("ANTIPHON_DATA", str(tmp_path))
     for split, count in (("train", 10), ("test", 4)):
@@ -134,6 +134,32 @@ def test_intents_of_local_files(task, name, tmp_path, monkeypatch):
     assert one.dataset["test"]["label"] == [2] * 4 + [0] * 4 + [1] * 4
     space = bare_space("scratch-tiny-words")
     assert scores(MtebModel(space), [task])[task] == 100.0
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "asked"),
+    [
+        ("Banking77Classification", "banking77", "every third training row of an intent"),
+        ("CLINC150Classification", "clinc150", "its validation rows"),
+    ],
+)
+def test_what_stands_for_test_is_told(task, name, asked, tmp_path, monkeypatch):
+    (tmp_path / "dialog").mkdir()
+    monkeypatch.setenv("ANTIPHON_DATA", str(tmp_path))
+    for split, count in (("train", 7), ("val", 2)) if name == "clinc150" else (("train", 7),):
+        lines = [f"{kind}\t{split} {kind} {number}" for number in range(count) for kind in "zab"]
+        (tmp_path / f"dialog/{name}.{split}.tsv").write_text("\n".join(["intent\ttext", *lines, ""]))
+    with pytest.warns(UserWarning, match=f"no dialog/{name}.test.tsv: asked are {asked}"):
+        (one,) = tasks_of([task])
+    known, test = (set(one.dataset[split]["text"]) for split in ("train", "test"))
+    assert not known & test
+    if name == "clinc150":
+        assert (len(known), len(test)) == (21, 6)
+        assert all(text.startswith("val ") for text in test)
+    else:
+        assert sorted(test) == sorted(f"train {kind} {number}" for kind in "zab" for number in (2, 5))
+        assert len(known) == 15
+        assert one.dataset["test"]["label"].count(2) == 2
 
 
 def test_clinc150_is_never_taken_from_elsewhere(tmp_path, monkeypatch):
