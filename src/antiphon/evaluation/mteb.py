@@ -161,8 +161,8 @@ LOCAL_STS = {
 
 
 LOCAL_INTENTS = {"Banking77Classification": "banking77", "CLINC150Classification": "clinc150"}
-"""Tasks whose rows the source `intents` holds; mteb itself has none of CLINC150, which is measured as Banking77 is. Where
-the rows of test are not there, those of validation are asked, or else a third of training's; a warning says so."""
+"""Tasks whose rows the source `intents` holds; mteb itself has none of CLINC150, which is measured as Banking77 is.
+Where the rows of test are not there, those of validation are asked, or else a third of training's; a warning says so."""
 
 
 def tasks_of(names: Sequence[str]) -> list[Any]:
@@ -218,7 +218,7 @@ def _local(name: str, subsets: list[str] | None) -> dict[str, Any] | None:
 
 
 def _intents(name: str) -> dict[str, Any] | None:
-    """Rows of training and of test, or of what stands for test; labels are numbers in the order of the intents' names."""
+    """Rows of training and of test, or what stands for it; labels are numbers in the order of the intents' names."""
     there = [split for split in ("train", "test", "val") if _there("dialog", f"{name}.{split}.tsv")]
     if "train" not in there:
         return None
