@@ -162,7 +162,7 @@ LOCAL_STS = {
 
 LOCAL_INTENTS = {"Banking77Classification": "banking77", "CLINC150Classification": "clinc150"}
 """Tasks whose rows the source `intents` holds; mteb itself has none of CLINC150, which is measured as Banking77 is.
-Where the rows of test are not there, those of validation are asked, or else a third of training's; a warning says so."""
+Where the rows of test are not there, those of validation are asked, or else a third of training's: a warning tells."""
 
 
 def tasks_of(names: Sequence[str]) -> list[Any]:
