@@ -29,8 +29,8 @@ from antiphon.encoders.connected import Cells, ConnectedImage, Connector
 from antiphon.encoders.features import FeatureCache, Features, encode_once, file_size
 from antiphon.encoders.heads import Head, HeadConfig, unit
 from antiphon.encoders.open import open_encoder
-from antiphon.encoders.prompted import Prompt
 from antiphon.encoders.space import Branch
+from antiphon.encoders.templates import Prompt
 from antiphon.encoders.text import padded_ids
 from antiphon.errors import UserError
 from antiphon.recipes.mllm_embedder.rows import Twins

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from antiphon.encoders.prompted import Prompt
+from antiphon.encoders.templates import Prompt
 
 Level = Literal["none", "chat", "user", "system", "both", "word"]
 """none: the bare text; chat: the chat template alone; user, system, both: with the rule at these levels; word: a
