@@ -114,6 +114,16 @@ def test_the_state_is_the_models_at_the_last_token(model, tokenizer, prompt):
 
 
 @torch.inference_mode()
+def test_the_mean_of_all_tokens_but_the_first(model, tokenizer, tmp_path):
+    encoder = PromptedText(model, tokenizer, BOTH, pooling="mean").eval()
+    found = encoder(encoder.collate([*TEXTS, None])).pooled
+    for at, text in enumerate(TEXTS):
+        out = model(torch.tensor([encoder.ids(text)]), output_hidden_states=True)
+        torch.testing.assert_close(found[at], out.hidden_states[-1][0, 1:].mean(0), atol=1e-5, rtol=1e-5)
+    check_round_trip(encoder, tmp_path, TEXTS)
+
+
+@torch.inference_mode()
 def test_shared_tokens_read_once_change_nothing(model, tokenizer, monkeypatch):
     whole = PromptedText(model, tokenizer, BOTH, reuse=False).eval()
     once = PromptedText(model, tokenizer, BOTH).eval()

@@ -9,6 +9,13 @@ import torch
 from datasets import Dataset
 from sklearn.linear_model import Ridge
 from torch.nn.functional import normalize
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+)
 
 from antiphon.data.sources import load
 from antiphon.encoders.features import FeatureCache, Features
@@ -42,6 +49,7 @@ from antiphon.recipes.mllm_embedder.rows import Twins, Whole, joined, twins_of, 
 from antiphon.recipes.mllm_embedder.saha import Cluster, Mined, clusters_of, purity
 from antiphon.recipes.mllm_embedder.trial import Trial, clusters_drawn
 from antiphon.runs import Run
+from tests.encoders.test_prompted import PARTS, byte_tokenizer, llama, saved_qwen2vl
 
 
 @pytest.fixture(autouse=True)
@@ -430,6 +438,66 @@ def test_pictures_in_a_space_and_what_arms_share(tmp_path):
     assert all(value.shape == (4, kept[name].width) for name, value in vectors.items())
     assert not torch.allclose(vectors["both"], vectors["untrained"], atol=1e-3)
     assert kept["none"].branch("image").encoder.prompt == prompt_of("none", 0, chat=False, image=True)
+
+
+def llava(folder):
+    """A tiny LLaVA as the hub has it, whose template takes parts."""
+    seen = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(image_size=32, patch_size=8, **seen), text_config=llama().config,
+        image_token_index=259, vision_feature_select_strategy="default",
+    )  # fmt: skip
+    pixels = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    given = {"patch_size": 8, "vision_feature_select_strategy": "default", "image_token": "<image>"}
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = None
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    made = LlavaProcessor(pixels, tokenizer, chat_template=PARTS, num_additional_image_tokens=1, **given)
+    made.save_pretrained(folder)
+
+
+@pytest.mark.parametrize("saved", [saved_qwen2vl, llava])
+def test_a_model_of_texts_and_images_reads_both_itself(saved, tmp_path):
+    saved(tmp_path / "hub")
+    cfg = mllm_embedder.tiny().but(
+        text__encoder=str(tmp_path / "hub"), chat=True, square=32, train__steps=2, dev=(), test=(), intents=None
+    )
+    run = Run.of("mllm_embedder", cfg, root=tmp_path)
+    assert 0 <= mllm_embedder.run(cfg, run)["tuned/test/both/R@1"] <= 1
+    assert not list(tmp_path.glob("mllm_embedder_start-*")), "no connector is trained"
+    space = Space.load(run.folder / "space")
+    assert type(space.branch("image").encoder).__name__ == "PromptedImage"
+    pictures, texts = list(load("made", rows=4)["image"]), ["a red circle", "a blue square"]
+    vectors = [space.embed(image=pictures), space.embed(text=texts)]
+    assert torch.equal(vectors[0], Space.load(run.folder / "space").embed(image=pictures))
+    assert all((one[1:] - one[0]).norm(dim=1).min() > 1e-4 for one in vectors)
+
+
+def test_papers_setting_runs_on_a_tiny_qwen2vl(tmp_path):
+    saved_qwen2vl(tmp_path / "hub")
+    small, paper = of_texts(), mllm_embedder.paper()
+    cfg = paper.but(
+        data=small.data, least=4.0, text__encoder=str(tmp_path / "hub"), train__steps=2, train__batch_size=2, hard=2,
+        dev=(), test=(), intents=None,
+    )  # fmt: skip
+    run = Run.of("mllm_embedder", cfg, root=tmp_path)
+    assert 0 <= mllm_embedder.run(cfg, run)["tuned/test/R@1"] <= 1
+    assert Space.load(run.folder / "space").embed(text=["a dog"]).shape == (1, 48)
+
+
+def test_what_is_mined_untrained_is_mined_before_training(tmp_path, monkeypatch):
+    """With locked=false the encoder that mines is the one that learns."""
+    mined = []
+    purity = mllm_embedder.purity
+    monkeypatch.setattr(
+        mllm_embedder, "purity", lambda clusters, pairs, alike: mined.append(pairs) or purity(clusters, pairs, alike)
+    )
+    for steps, lr in ((1, 1e-9), (4, 3e-2)):
+        cfg = of_texts(locked=False, rank=2, train__steps=steps, train__lr=lr, dev=(), test=())
+        mllm_embedder.run(cfg, Run.of("mllm_embedder", cfg, root=tmp_path))
+    assert len(mined) == 4
+    for first, second in zip(mined[:2], mined[2:], strict=True):
+        torch.testing.assert_close(first.query_ND, second.query_ND)
 
 
 def test_captions_may_ask_for_pictures(tmp_path):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -24,21 +24,24 @@ from transformers import AutoModel, AutoTokenizer
 from antiphon.decode import BadInput, clean_text, decode_image
 from antiphon.encoders import Encoder
 from antiphon.encoders.beginning import LEAST, Beginning, without_head
-from antiphon.encoders.pooling import last_token
+from antiphon.encoders.pooling import last_token, masked_mean
 from antiphon.encoders.processors import open_processor, picture_signs
 from antiphon.encoders.templates import Prompt, Template, prompt_ids
 from antiphon.encoders.text import padded_ids, warn_cut
 from antiphon.types import Encoded, Padded
 
+Pooling = Literal["last", "mean"]
+
 
 class PromptedText(Encoder):
-    """A text in a prompt, by a causal language model: one vector, at the last token.
+    """A text in a prompt, by a causal language model: one vector, at the last token (or the mean).
 
     Args:
         model: any causal language model of `transformers`, or one of texts and images. It is not copied.
         tokenizer: the model's.
         prompt: what stands around each text.
         max_tokens: of a text, without its prompt; longer ones are cut, with an `InputCut` warning.
+        pooling: "last" token, or the "mean" of all tokens but the first, on which causal models park attention.
         reuse: whether shared tokens are read once, where the model allows it (`beginning.py`).
 
     Raises:
@@ -48,14 +51,22 @@ class PromptedText(Encoder):
     signal = "text"
 
     def __init__(
-        self, model: Any, tokenizer: Any, prompt: Prompt, *, max_tokens: int = 512, reuse: bool = True
+        self,
+        model: Any,
+        tokenizer: Any,
+        prompt: Prompt,
+        *,
+        max_tokens: int = 512,
+        reuse: bool = True,
+        pooling: Pooling = "last",
     ) -> None:
         super().__init__()
         self.template = Template(prompt, tokenizer)
         self.decoder = without_head(model)
         self.tokenizer, self.prompt, self.max_tokens, self.reuse = tokenizer, prompt, max_tokens, reuse
         self.width = int(self.decoder.config.get_text_config().hidden_size)
-        self.settings = {"prompt": prompt.model_dump(), "max_tokens": max_tokens, "reuse": reuse}
+        self.pooling = pooling
+        self.settings = {"prompt": prompt.model_dump(), "max_tokens": max_tokens, "reuse": reuse, "pooling": pooling}
         added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
         self.signs = sorted({*added, *tokenizer.all_special_tokens})
         self.prefix = _common([self._prompted(text) for text in ("a", "The", "0", "(", "é")])
@@ -85,14 +96,14 @@ class PromptedText(Encoder):
 
     def forward(self, batch: Padded) -> Encoded:
         """The state at each prompt's last token, as the only token `(B, 1, D)` and as the pooled vector."""
-        reused = self.reuse and not torch.is_grad_enabled() and self.beginning.holds
+        reused = self.reuse and self.pooling == "last" and not torch.is_grad_enabled() and self.beginning.holds
         shared = self._shared(batch) if reused else 0
         # padding stands behind, where a causal model does not look: no mask is needed
         if shared < LEAST:
             shared, states_BTD = 0, self.decoder(input_ids=batch.values, use_cache=False).last_hidden_state
         else:
             states_BTD = self.beginning.behind(shared, input_ids=batch.values[:, shared:])
-        pooled = last_token(states_BTD, batch.mask[:, shared:]).float()
+        pooled = self._pooled(states_BTD, batch.mask[:, shared:])
         return Encoded(pooled[:, None], batch.present[:, None], pooled)
 
     def save(self, folder: Path) -> None:
@@ -110,6 +121,13 @@ class PromptedText(Encoder):
 
     def _prompted(self, text: str) -> list[int]:
         return prompt_ids(self.prompt, self.tokenizer, self.template.text(text))
+
+    def _pooled(self, states_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        if self.pooling == "last":
+            return last_token(states_BTD, mask_BT).float()
+        said_BT = mask_BT.clone()
+        said_BT[:, 0] &= mask_BT.sum(1) == 1  # a text of one token is that token
+        return masked_mean(states_BTD.float(), said_BT)
 
     def _shared(self, batch: Padded) -> int:
         """How many first tokens all prompts of a batch have in common with the prefix, leaving one of each."""

@@ -9,11 +9,10 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from antiphon.config import Config as Settings
 from antiphon.data.pairs import Pairs
 from antiphon.encoders.heads import HeadConfig
+from antiphon.encoders.prompted import Pooling
 from antiphon.encoders.towers import Tower
 from antiphon.evaluation.sts import scored_pairs
-from antiphon.recipes.mllm_embedder.pictures import (
-    Shown,
-)
+from antiphon.recipes.mllm_embedder.pictures import Shown
 from antiphon.recipes.mllm_embedder.prompts import WORDINGS, Level
 from antiphon.training.fit import Train
 
@@ -42,10 +41,12 @@ class Config(Settings):
     drawn: bool = False
     """Scored pairs are drawn with replacement by the run's seed, so that seeds tell how far numbers hang on them."""
     text: Tower = Tower(encoder="smollm2-135m-instruct", head=HeadConfig(norm="standard", dropout=0.1))
-    """`text.encoder` is a causal language model, by a wheel's name, hub id or folder."""
+    """`text.encoder` is a causal language model, or one of texts and images, by a wheel's name, hub id or folder."""
     prompt: Level = "both"
     wording: Annotated[int, Field(ge=0, lt=WORDINGS)] | None = 0
     """Which of three wordings the prompt has; None: the run's seed picks."""
+    pooling: Pooling = "last"
+    """What of the prompt is the vector: the state of its last token, or the mean of all but the start token's."""
     chat: bool = True
     """By the model's chat template; False is for a model without one."""
     instruction: bool = True
@@ -74,8 +75,10 @@ class Config(Settings):
     """That map is pooled to so many cells a side, each of which becomes a soft token."""
     hidden: PositiveInt = 512
     """Of the connector's layer between."""
-    shown: Shown = "connector"
+    shown: Shown = "auto"
     """How pictures are read (`pictures.py`): its controls need no connector, or no language model."""
+    square: PositiveInt = 448
+    """A model that reads pictures itself is shown squares of so many pixels a side."""
     start: Train = Train(steps=40, batch_size=16, lr=3e-4, save_every=1000)
     """How the connector is trained, once for all arms and seeds."""
     reference: str | None = None
