@@ -210,7 +210,7 @@ def test_prompts_differ_in_what_their_names_say():
         assert prompt_of("system", wording) == both.but(before="", after="")
         assert prompt_of("user", wording) == both.but(system="")
         assert prompt_of("chat", wording) == both.but(system="", before="", after="")
-        assert prompt_of("none", wording) == prompt_of("none", 0)
+        assert prompt_of("none", wording) == prompt_of("none", 0) == prompt_of("mean", wording)
         assert not prompt_of("none", wording).chat
         word = prompt_of("word", wording)
         assert (word.before, word.after) == WORD[wording]
@@ -239,6 +239,31 @@ def test_no_document_is_in_two_splits():
     assert sum(len(set(side.documents)) for side in sides.values()) == 25
     assert len(set(sides["train"].documents)) == 15
     assert sides != twins.split(1)
+
+
+def test_no_query_is_in_two_splits_either():
+    """a asks for 1 and 2, b for 2 and 3: one group; what shares nothing is divided as before."""
+    twins = Twins(["a", "a", "b", "b", *(f"q{at}" for at in range(30))], list("1223") + [f"d{at}" for at in range(30)])
+    for seed in range(8):
+        sides = twins.split(seed)
+        assert sum(len(side) for side in sides.values()) == 34
+        texts = [set(side.texts()) for side in sides.values()]
+        assert all(not one & other for at, one in enumerate(texts) for other in texts[:at])
+        assert abs(len(set(sides["train"].documents)) - 20) <= 2
+
+
+def test_retrieval_by_words_in_common():
+    twins = Twins(["red car", "sky of blue", "green"], ["car road red", "blue", "sky of green"])
+    found = twins.by_words()
+    assert found["R@1"] == pytest.approx(2 / 3)  # "sky of green" shares 2 of 4 words with the second, "blue" 1 of 3
+    assert found["R@10"] == 1.0
+
+
+def test_labelled_sets_keep_the_order_of_retrieval():
+    pairs = pairs_of(40, 3)
+    kept = clusters_of(pairs, "saha", hard=3, pool=2, seed=0, labelled=True)
+    assert kept == clusters_of(pairs, "unsorted", hard=3, pool=2, seed=0)
+    assert kept != clusters_of(pairs, "saha", hard=3, pool=2, seed=0)
 
 
 def test_pairs_of_one_class():
@@ -273,6 +298,29 @@ def test_draws_with_replacement_by_the_seed():
     assert texts[1] == texts[2] != texts[3]
     assert set(texts[1]) < set(texts[0])
     assert all(len(some) == 40 for some in texts)
+
+
+def test_queries_of_intents_are_drawn_too(tmp_path):
+    tiny = mllm_embedder.tiny()
+    found = []
+    for seed in (0, 0, 1, 2, 3):
+        trial = Trial.of((), (), tiny.intents, classes=tiny.classes, each=4, drawn=seed)
+        generator = torch.Generator().manual_seed(0)
+        vectors = {text: torch.randn(2, generator=generator) for text in dict.fromkeys(trial.texts())}
+        embed = embed_by({text: normalize(vector, dim=0) for text, vector in vectors.items()})
+        found.append(trial.measured(embed)["intents/R@1"])
+        assert 0 < trial.floors()["jaccard/intents/R@1"] <= 1
+    assert found[0] == found[1]
+    assert len(set(found)) > 1
+
+
+def test_floors_stand_beside_every_metric_of_texts(tmp_path):
+    cfg = of_texts(reference="scratch-tiny", train__steps=2)
+    measures = mllm_embedder.run(cfg, Run.of("mllm_embedder", cfg, root=tmp_path))
+    for metric in ("test/sts", "intents/R@1", "tuned/test/R@1"):
+        for floor in ("random", "tfidf", "jaccard", "scratch-tiny"):
+            assert f"{floor}/{metric}" in measures
+    assert measures["jaccard/tuned/test/R@1"] == measures["jaccard/test/R@1"]
 
 
 def test_pictures_show_what_was_dropped_and_escape_texts():
@@ -514,6 +562,7 @@ def test_captions_may_ask_for_pictures(tmp_path):
             {"shown": "linear", "reference": None, "negatives": "off"},
             "shown=linear is measured untrained, in a text encoder",
         ),
+        ({"prompt": "mean"}, "prompt=mean is of texts alone"),
         ({"data__columns": ("image", "speech")}, "data.columns=image,speech: wanted one of pictures and one of texts"),
     ],
 )

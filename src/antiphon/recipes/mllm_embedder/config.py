@@ -9,7 +9,6 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from antiphon.config import Config as Settings
 from antiphon.data.pairs import Pairs
 from antiphon.encoders.heads import HeadConfig
-from antiphon.encoders.prompted import Pooling
 from antiphon.encoders.towers import Tower
 from antiphon.evaluation.sts import scored_pairs
 from antiphon.recipes.mllm_embedder.pictures import Shown
@@ -30,7 +29,7 @@ class Config(Settings):
     """Scored pairs to choose settings by."""
     test: tuple[Pairs, ...] = (scored_pairs("sts2013", "test"), scored_pairs("sickr", "train"))
     """Scored pairs to be measured on."""
-    intents: Pairs | None = Pairs(source="intents", columns=("text",), limit=1500)
+    intents: Pairs | None = Pairs(source="intents", columns=("text",), limit=3000)
     """Texts with the column `intent`, to find another one of the same, and to count false negatives on."""
     classes: str = "intent"
     """The column of their class."""
@@ -39,20 +38,21 @@ class Config(Settings):
     scored: PositiveInt | None = None
     """At most so many pairs of a scored set, drawn the same way in every run."""
     drawn: bool = False
-    """Scored pairs are drawn with replacement by the run's seed, so that seeds tell how far numbers hang on them."""
+    """Scored pairs and queries of intents are drawn with replacement by the run's seed, so that seeds tell how far
+    numbers hang on them."""
     text: Tower = Tower(encoder="smollm2-135m-instruct", head=HeadConfig(norm="standard", dropout=0.1))
     """`text.encoder` is a causal language model, or one of texts and images, by a wheel's name, hub id or folder."""
     prompt: Level = "both"
     wording: Annotated[int, Field(ge=0, lt=WORDINGS)] | None = 0
     """Which of three wordings the prompt has; None: the run's seed picks."""
-    pooling: Pooling = "last"
-    """What of the prompt is the vector: the state of its last token, or the mean of all but the start token's."""
     chat: bool = True
     """By the model's chat template; False is for a model without one."""
     instruction: bool = True
     """Whether the user's level begins with the task, as the paper's do; False leaves the closing line alone."""
     negatives: Literal["off", "batch", "top", "skip", "unsorted", "saha"] = "saha"
     """How clusters are mined (`saha.py`); off: nothing is trained."""
+    labelled: bool = False
+    """Documents are names of classes: SaHa leaves out its sort, as the released code does for such sets."""
     hard: PositiveInt = 7
     """K: so many pairs beside each anchor (the paper: 15)."""
     pool: PositiveInt = 3

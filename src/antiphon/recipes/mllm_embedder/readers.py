@@ -69,13 +69,15 @@ def opened(cfg: Config, run: Run) -> Readers:
         torch.manual_seed(0)  # runs of all seeds share the connector, and so what it stands between
     if seen and cfg.shown == "linear":
         return _linear(cfg, run)
+    if seen and cfg.prompt == "mean":
+        raise UserError("prompt=mean is of texts alone: take another for pictures")
     model, tokenizer = open_language_model(cfg.text.encoder)
     if cfg.half and cfg.locked:
         for weight in model.parameters():  # not model.to(): the angles of positions would lose their precision
             weight.data = weight.data.to(torch.bfloat16)
     wording = run.seed % WORDINGS if cfg.wording is None else cfg.wording
     prompt = partial(prompt_of, cfg.prompt, wording, chat=cfg.chat, instruction=cfg.instruction)
-    encoder = PromptedText(model, tokenizer, prompt(), pooling=cfg.pooling)
+    encoder = PromptedText(model, tokenizer, prompt(), pooling="mean" if cfg.prompt == "mean" else "last")
     if cfg.rank is not None and not cfg.locked:
         encoder.decoder.requires_grad_(False)
         words = getattr(encoder.decoder, "language_model", encoder.decoder)  # of a model of pictures, what reads texts
