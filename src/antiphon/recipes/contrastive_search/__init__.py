@@ -10,8 +10,10 @@ h being last hidden states. SimCTG (2202.06417) trains them apart so that the se
 search is all that is needed: as diverse as people's text, and more coherent than sampling. It does not beat sampling at
 MAUVE. rho = 0 is plain training, the baseline; `train: null` measures a model as it is.
 
-    antiphon train contrastive_search data.source=folder data.options.folder=my.csv model=openai-community/gpt2
+    antiphon train contrastive_search data.source=folder data.options.folder=my.csv data.columns=[text]
     antiphon generate runs/contrastive_search-.../ "It began" --method contrastive
+
+(`model=openai-community/gpt2` and any other of the hub; `joined=true` for texts too short for a beginning and its end.)
 
 Texts are read one behind the other, in windows; measured are continuations of held-out beginnings, of equal lengths:
 special tokens, of an end too, have no chance there.
@@ -39,7 +41,7 @@ from antiphon.data.pairs import Pairs, expand, splits
 from antiphon.distributed import rank
 from antiphon.evaluation.claims import Arm, Claim, Paper
 from antiphon.evaluation.isotropy import isotropy_by_language, isotropy_of_texts
-from antiphon.generation.decoding import Decoding
+from antiphon.generation.decoding import Decoding, Method
 from antiphon.generation.models import open_language_model
 from antiphon.objectives.simctg import token_contrast_sums
 from antiphon.recipes.contrastive_search.config import Config
@@ -217,7 +219,7 @@ def laptop() -> Config:
         window=48,
         tuned=2,
         train=Train(steps=6, batch_size=8, lr=5e-4, save_every=1000, log_every=1),
-        passages=8,
+        passages=24,
         judge="smollm2-135m-instruct",
     )
 
@@ -239,34 +241,43 @@ def paper() -> Config:
 
 _SHELF: dict[str, Any] = {"train": None, "judge": None, "languages": ("deu", "fra", "tur", "hin", "jpn")}
 """The model as it came, which is its own judge then."""
+_OTHERS = ("greedy", "beam", "nucleus", "typical")
+"""What the picture `decoders` shows beside contrastive search, and people's own."""
+
+
+def _shelf(text: str, other: Method, metric: str, floor: str) -> Claim:
+    better = Arm(**_SHELF, decoding__method="contrastive", compared=_OTHERS)
+    return Claim(text, better=better, worse=Arm(**_SHELF, decoding__method=other), metric=metric, floor=floor)
+
+
+def _trained(text: str, metric: str, floor: str) -> Claim:
+    return Claim(text, better=Arm(rho=0.5), worse=Arm(rho=0.0), metric=metric, floor=floor)
+
 
 CLAIMS = [
-    Claim(
+    _shelf(
         "Off the shelf, a language model continues news more diversely by contrastive than by greedy search.",
-        better=Arm(**_SHELF, decoding__method="contrastive"),
-        worse=Arm(**_SHELF, decoding__method="greedy"),
-        metric="test/diversity",
-        floor="test/looped/diversity",
+        "greedy", "test/diversity", "test/looped/diversity",
     ),
-    Claim(
+    _shelf(
         "Off the shelf, it does so more coherently by contrastive search than by nucleus sampling, judged by itself.",
-        better=Arm(**_SHELF, decoding__method="contrastive"),
-        worse=Arm(**_SHELF, decoding__method="nucleus"),
-        metric="test/coherence",
-        floor="test/dealt/coherence",
+        "nucleus", "test/coherence", "test/dealt/coherence",
     ),
-    Claim(
-        "SimCTG's loss makes a language model more isotropic than plain training does.",
-        better=Arm(rho=0.5),
-        worse=Arm(rho=0.0),
-        metric="test/isotropy",
-        floor="test/start/isotropy",
+    _shelf(
+        "Off the shelf, it does so more diversely by contrastive than by beam search.",
+        "beam", "test/diversity", "test/looped/diversity",
     ),
-    Claim(
+    _shelf(
+        "Off the shelf, it does so more coherently by contrastive search than by typical sampling, judged by itself.",
+        "typical", "test/coherence", "test/dealt/coherence",
+    ),
+    _trained(
+        "SimCTG's loss leaves a language model more isotropic than as much plain training does (not: more than before "
+        "training, which is the floor).",
+        "test/isotropy", "test/start/isotropy",
+    ),
+    _trained(
         "Contrastive search is more diverse after SimCTG's training than after plain training (arXiv 2202.06417).",
-        better=Arm(rho=0.5),
-        worse=Arm(rho=0.0),
-        metric="test/diversity",
-        floor="test/looped/diversity",
+        "test/diversity", "test/looped/diversity",
     ),
-]
+]  # fmt: skip

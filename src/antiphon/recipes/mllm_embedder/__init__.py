@@ -225,7 +225,7 @@ def laptop() -> Config:
     return Config(
         most=800,
         dev=(),
-        scored=150,
+        scored=100,
         half=True,
         reference="all-MiniLM-L6-v2",
         kept=False,

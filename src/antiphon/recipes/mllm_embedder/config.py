@@ -29,7 +29,7 @@ class Config(Settings):
     """Scored pairs to choose settings by."""
     test: tuple[Pairs, ...] = (scored_pairs("sts2013", "test"), scored_pairs("sickr", "train"))
     """Scored pairs to be measured on."""
-    intents: Pairs | None = Pairs(source="intents", columns=("text",), limit=3000)
+    intents: Pairs | None = Pairs(source="intents", columns=("text",), limit=2000)
     """Texts with the column `intent`, to find another one of the same, and to count false negatives on."""
     classes: str = "intent"
     """The column of their class."""
