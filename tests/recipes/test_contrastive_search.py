@@ -211,6 +211,12 @@ def test_the_kept_model_is_the_trained_one(here):
     assert run.pictures().keys() == {"continuations", "decoders", "isotropy"}
 
 
+def test_typical_sampling_has_a_mass_of_its_own():
+    cfg = contrastive_search.tiny()
+    masses = {method: contrastive_search._decoding(cfg, method).mass for method in ("nucleus", "typical", "diverse")}
+    assert masses == {"nucleus": 0.95, "typical": 0.2, "diverse": 0.95}
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [

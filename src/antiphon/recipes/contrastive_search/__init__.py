@@ -23,6 +23,8 @@ differs: the model is SmolLM2-135M-Instruct, its weights of 4 bits each, not GPT
 differs: SimCTG trains its last two layers for seconds on news (`tuned`), not all of GPT-2 for 40,000 steps.
 differs: news in English with beginnings of 24 words and 48 tokens made, not WebText with 40 and 200 tokens.
 differs: coherence is judged by SmolLM2 as it came, so by the same weights or nearly so; the paper's judge is OPT.
+differs: typical sampling's mass is 0.2, as its own paper has it for stories (arXiv 2202.00666); what 2210.14140 took
+  is not verified.
 differs: no people were asked, and MAUVE is not measured; `embedder` gives a small likeness of it, "mauve-lite".
 """
 
@@ -130,7 +132,7 @@ def run(cfg: Config, run: Run) -> Measures:
     found[f"{cfg.split}/start/isotropy"] = levels["isotropy"] if before is None else before
     rows: dict[str, Measures] = {}
     for method in dict.fromkeys((cfg.decoding.method, *cfg.compared)):
-        said = made(speaker, asked.prefixes, cfg.decoding.but(method=method), run.seed)
+        said = made(speaker, asked.prefixes, _decoding(cfg, method), run.seed)
         rows[method] = scores(said, asked, judge, cfg.embedder)
         own = method == cfg.decoding.method
         found |= {f"{cfg.split}/{name if own else f'{method}/{name}'}": each for name, each in rows[method].items()}
@@ -142,6 +144,11 @@ def run(cfg: Config, run: Run) -> Measures:
     found |= {f"isotropy/{name}": layers[-1] for name, layers in by_text.items()}
     run.picture("isotropy", *layers_drawn(by_text))
     return run.finish(measures | found | {"seconds/total": time.perf_counter() - started})
+
+
+def _decoding(cfg: Config, method: Method) -> Decoding:
+    own = cfg.decoding.but(method=method)
+    return own.but(mass=cfg.typical) if method == "typical" else own
 
 
 def _started(cfg: Config, run: Run, texts: list[str]) -> LanguageModel:
@@ -219,7 +226,7 @@ def laptop() -> Config:
         window=48,
         tuned=2,
         train=Train(steps=6, batch_size=8, lr=5e-4, save_every=1000, log_every=1),
-        passages=24,
+        passages=16,
         judge="smollm2-135m-instruct",
     )
 
