@@ -1,13 +1,14 @@
 """Branches: reading several tokens of a text at once is reading each alone, and the prefix is stored once."""
 
+import re
+
 import pytest
 import torch
-from transformers import BloomConfig, BloomForCausalLM, MistralConfig, MistralForCausalLM
 
 from antiphon.errors import WrongValue
-from antiphon.generation.branches import Branches
+from antiphon.generation.branches import Branches, why_not
 from antiphon.types import Padded
-from tests.generation.tiny import FAMILIES, WORDS, model, prompts
+from tests.generation.tiny import FAMILIES, model, prompts, special
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -77,16 +78,8 @@ def test_the_head_reads_the_chosen_alone_and_the_model_is_left_as_it_was():
     assert not lm.lm_head._forward_pre_hooks
 
 
-def test_models_whose_texts_cannot_branch():
+def test_prompts_and_models_that_cannot_be():
     prompt = prompts()
-    bloom = BloomForCausalLM(BloomConfig(vocab_size=WORDS, hidden_size=32, n_layer=1, n_head=2))
-    with pytest.raises(WrongValue, match="BloomForCausalLM counts positions by its mask"):
-        Branches(bloom, prompt, 2)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
-    mistral = MistralForCausalLM(MistralConfig(vocab_size=WORDS, sliding_window=16, num_key_value_heads=2, **sizes))
-    Branches(mistral, prompt, 4)
-    with pytest.raises(WrongValue, match="17 tokens pass the sliding window of 16 of MistralForCausalLM"):
-        Branches(mistral, prompt, 5)
     with pytest.raises(WrongValue, match="a prompt of 12 tokens and 117 behind it pass the 128"):
         Branches(model("gpt2"), prompt, 117)
     with pytest.raises(WrongValue, match="holds one token or more"):
@@ -95,3 +88,19 @@ def test_models_whose_texts_cannot_branch():
     lm.config._attn_implementation = "flash_attention_2"
     with pytest.raises(WrongValue, match=r"call model.set_attn_implementation\(\"sdpa\"\)"):
         Branches(lm, prompt, 2)
+
+
+def test_why_texts_cannot_branch():
+    told = {
+        "bloom": r"BloomForCausalLM counts positions by its mask \(ALiBi\) or not at all",
+        "mamba": r"MambaForCausalLM counts positions by its mask \(ALiBi\) or not at all",
+        "lfm2": "Lfm2ForCausalLM has layers of conv",
+        "xlmr": "XLMRobertaForCausalLM reads otherwise by a cache than without",
+    }
+    for name, why in told.items():
+        assert re.fullmatch(why, str(why_not(special(name), 8)))
+    for name in ("mistral", "gptneo"):
+        assert why_not(special(name), 8) is None
+        assert str(why_not(special(name), 9)).startswith("9 tokens pass the window of 8")
+    for family in FAMILIES:
+        assert why_not(model(family), 128) is None

@@ -2,14 +2,26 @@
 
 import torch
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     OPTConfig,
     OPTForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
+    XLMRobertaConfig,
+    XLMRobertaForCausalLM,
 )
 
 from antiphon.types import Padded
@@ -27,10 +39,32 @@ FAMILIES = {
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**_GATED)),
 }
 
+_PLAIN = {"vocab_size": WORDS, "hidden_size": 32}
+SPECIAL = {
+    "bloom": lambda: BloomForCausalLM(BloomConfig(n_layer=2, n_head=4, **_PLAIN)),
+    "mamba": lambda: MambaForCausalLM(MambaConfig(num_hidden_layers=2, state_size=4, **_PLAIN)),
+    "lfm2": lambda: Lfm2ForCausalLM(Lfm2Config(layer_types=["conv", "full_attention"], **_GATED)),
+    "xlmr": lambda: XLMRobertaForCausalLM(XLMRobertaConfig(is_decoder=True, intermediate_size=48, **_SIZES)),
+    "mistral": lambda: MistralForCausalLM(MistralConfig(sliding_window=8, **_GATED)),
+    "gptneo": lambda: GPTNeoForCausalLM(
+        GPTNeoConfig(num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]], window_size=8, **_PLAIN)
+    ),
+}
+"""Models whose texts cannot branch on one cache: the last two beyond their windows."""
+
 
 def model(family):
     """In evaluation mode."""
-    made, generator = FAMILIES[family](), torch.Generator().manual_seed(0)
+    return _drawn(FAMILIES[family]())
+
+
+def special(name):
+    """In evaluation mode."""
+    return _drawn(SPECIAL[name]())
+
+
+def _drawn(made):
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, value in sorted(made.named_parameters()):
             noise = torch.randn(value.shape, generator=generator)

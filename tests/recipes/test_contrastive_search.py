@@ -110,14 +110,17 @@ def test_a_passage_is_of_one_text():
         passages(TEXTS, prefix=9, after=9, count=1, joined=False, seed=0)
 
 
-def test_what_is_made_is_of_one_length_and_without_special_tokens(speaker):
+def test_what_is_made_is_of_one_length_and_without_special_tokens(speaker, monkeypatch):
     lm, tokenizer = speaker
-    for method in ("greedy", "contrastive", "nucleus", "diverse", "beam"):
+    whole = tokenizer.decode
+    for method in ("greedy", "contrastive", "nucleus", "diverse", "beam", "typical"):
+        written = []
+        monkeypatch.setattr(tokenizer, "decode", lambda ids, of=written: of.append(list(ids)) or whole(ids))
         said = made(speaker, TEXTS, Decoding(method=method, max_tokens=20), 0)
-        assert [len(tokenizer(text)["input_ids"]) for text in said if "�" not in text] == [20] * sum(
-            "�" not in text for text in said
-        )
-        assert not any(sign in text for text in said for sign in ("</s>", "<s>", "<pad>"))
+        monkeypatch.undo()
+        assert [len(ids) for ids in written] == [20] * len(TEXTS)
+        assert max(token for ids in written for token in ids) < 256, "bytes alone, of whatever text"
+        assert said == [whole(ids) for ids in written]
     assert lm.get_output_embeddings()._forward_hooks == {}
     free = continued_texts(lm, tokenizer, TEXTS, Decoding(max_tokens=20))
     assert made(speaker, TEXTS, Decoding(max_tokens=20), 0) == free  # greedy had not wanted one
@@ -206,6 +209,12 @@ def test_the_kept_model_is_the_trained_one(here):
     assert changed
     assert all(".layers.1." in name for name in changed)
     assert run.pictures().keys() == {"continuations", "decoders", "isotropy"}
+
+
+def test_typical_sampling_has_a_mass_of_its_own():
+    cfg = contrastive_search.tiny()
+    masses = {method: contrastive_search._decoding(cfg, method).mass for method in ("nucleus", "typical", "diverse")}
+    assert masses == {"nucleus": 0.95, "typical": 0.2, "diverse": 0.95}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,13 @@ import torch
 from datasets import Dataset
 from sklearn.linear_model import Ridge
 from torch.nn.functional import normalize
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+)
 
 from antiphon.data.sources import load
 from antiphon.encoders.features import FeatureCache, Features
@@ -42,6 +49,7 @@ from antiphon.recipes.mllm_embedder.rows import Twins, Whole, joined, twins_of, 
 from antiphon.recipes.mllm_embedder.saha import Cluster, Mined, clusters_of, purity
 from antiphon.recipes.mllm_embedder.trial import Trial, clusters_drawn
 from antiphon.runs import Run
+from tests.encoders.test_prompted import PARTS, byte_tokenizer, llama, saved_qwen2vl
 
 
 @pytest.fixture(autouse=True)
@@ -202,7 +210,7 @@ def test_prompts_differ_in_what_their_names_say():
         assert prompt_of("system", wording) == both.but(before="", after="")
         assert prompt_of("user", wording) == both.but(system="")
         assert prompt_of("chat", wording) == both.but(system="", before="", after="")
-        assert prompt_of("none", wording) == prompt_of("none", 0)
+        assert prompt_of("none", wording) == prompt_of("none", 0) == prompt_of("mean", wording)
         assert not prompt_of("none", wording).chat
         word = prompt_of("word", wording)
         assert (word.before, word.after) == WORD[wording]
@@ -231,6 +239,31 @@ def test_no_document_is_in_two_splits():
     assert sum(len(set(side.documents)) for side in sides.values()) == 25
     assert len(set(sides["train"].documents)) == 15
     assert sides != twins.split(1)
+
+
+def test_no_query_is_in_two_splits_either():
+    """a asks for 1 and 2, b for 2 and 3: one group; what shares nothing is divided as before."""
+    twins = Twins(["a", "a", "b", "b", *(f"q{at}" for at in range(30))], list("1223") + [f"d{at}" for at in range(30)])
+    for seed in range(8):
+        sides = twins.split(seed)
+        assert sum(len(side) for side in sides.values()) == 34
+        texts = [set(side.texts()) for side in sides.values()]
+        assert all(not one & other for at, one in enumerate(texts) for other in texts[:at])
+        assert abs(len(set(sides["train"].documents)) - 20) <= 2
+
+
+def test_retrieval_by_words_in_common():
+    twins = Twins(["red car", "sky of blue", "green"], ["car road red", "blue", "sky of green"])
+    found = twins.by_words()
+    assert found["R@1"] == pytest.approx(2 / 3)  # "sky of green" shares 2 of 4 words with the second, "blue" 1 of 3
+    assert found["R@10"] == 1.0
+
+
+def test_labelled_sets_keep_the_order_of_retrieval():
+    pairs = pairs_of(40, 3)
+    kept = clusters_of(pairs, "saha", hard=3, pool=2, seed=0, labelled=True)
+    assert kept == clusters_of(pairs, "unsorted", hard=3, pool=2, seed=0)
+    assert kept != clusters_of(pairs, "saha", hard=3, pool=2, seed=0)
 
 
 def test_pairs_of_one_class():
@@ -265,6 +298,29 @@ def test_draws_with_replacement_by_the_seed():
     assert texts[1] == texts[2] != texts[3]
     assert set(texts[1]) < set(texts[0])
     assert all(len(some) == 40 for some in texts)
+
+
+def test_queries_of_intents_are_drawn_too(tmp_path):
+    tiny = mllm_embedder.tiny()
+    found = []
+    for seed in (0, 0, 1, 2, 3):
+        trial = Trial.of((), (), tiny.intents, classes=tiny.classes, each=4, drawn=seed)
+        generator = torch.Generator().manual_seed(0)
+        vectors = {text: torch.randn(2, generator=generator) for text in dict.fromkeys(trial.texts())}
+        embed = embed_by({text: normalize(vector, dim=0) for text, vector in vectors.items()})
+        found.append(trial.measured(embed)["intents/R@1"])
+        assert 0 < trial.floors()["jaccard/intents/R@1"] <= 1
+    assert found[0] == found[1]
+    assert len(set(found)) > 1
+
+
+def test_floors_stand_beside_every_metric_of_texts(tmp_path):
+    cfg = of_texts(reference="scratch-tiny", train__steps=2)
+    measures = mllm_embedder.run(cfg, Run.of("mllm_embedder", cfg, root=tmp_path))
+    for metric in ("test/sts", "intents/R@1", "tuned/test/R@1"):
+        for floor in ("random", "tfidf", "jaccard", "scratch-tiny"):
+            assert f"{floor}/{metric}" in measures
+    assert measures["jaccard/tuned/test/R@1"] == measures["jaccard/test/R@1"]
 
 
 def test_pictures_show_what_was_dropped_and_escape_texts():
@@ -432,6 +488,66 @@ def test_pictures_in_a_space_and_what_arms_share(tmp_path):
     assert kept["none"].branch("image").encoder.prompt == prompt_of("none", 0, chat=False, image=True)
 
 
+def llava(folder):
+    """A tiny LLaVA as the hub has it, whose template takes parts."""
+    seen = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(image_size=32, patch_size=8, **seen), text_config=llama().config,
+        image_token_index=259, vision_feature_select_strategy="default",
+    )  # fmt: skip
+    pixels = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    given = {"patch_size": 8, "vision_feature_select_strategy": "default", "image_token": "<image>"}
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = None
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    made = LlavaProcessor(pixels, tokenizer, chat_template=PARTS, num_additional_image_tokens=1, **given)
+    made.save_pretrained(folder)
+
+
+@pytest.mark.parametrize("saved", [saved_qwen2vl, llava])
+def test_a_model_of_texts_and_images_reads_both_itself(saved, tmp_path):
+    saved(tmp_path / "hub")
+    cfg = mllm_embedder.tiny().but(
+        text__encoder=str(tmp_path / "hub"), chat=True, square=32, train__steps=2, dev=(), test=(), intents=None
+    )
+    run = Run.of("mllm_embedder", cfg, root=tmp_path)
+    assert 0 <= mllm_embedder.run(cfg, run)["tuned/test/both/R@1"] <= 1
+    assert not list(tmp_path.glob("mllm_embedder_start-*")), "no connector is trained"
+    space = Space.load(run.folder / "space")
+    assert type(space.branch("image").encoder).__name__ == "PromptedImage"
+    pictures, texts = list(load("made", rows=4)["image"]), ["a red circle", "a blue square"]
+    vectors = [space.embed(image=pictures), space.embed(text=texts)]
+    assert torch.equal(vectors[0], Space.load(run.folder / "space").embed(image=pictures))
+    assert all((one[1:] - one[0]).norm(dim=1).min() > 1e-4 for one in vectors)
+
+
+def test_papers_setting_runs_on_a_tiny_qwen2vl(tmp_path):
+    saved_qwen2vl(tmp_path / "hub")
+    small, paper = of_texts(), mllm_embedder.paper()
+    cfg = paper.but(
+        data=small.data, least=4.0, text__encoder=str(tmp_path / "hub"), train__steps=2, train__batch_size=2, hard=2,
+        dev=(), test=(), intents=None,
+    )  # fmt: skip
+    run = Run.of("mllm_embedder", cfg, root=tmp_path)
+    assert 0 <= mllm_embedder.run(cfg, run)["tuned/test/R@1"] <= 1
+    assert Space.load(run.folder / "space").embed(text=["a dog"]).shape == (1, 48)
+
+
+def test_what_is_mined_untrained_is_mined_before_training(tmp_path, monkeypatch):
+    """With locked=false the encoder that mines is the one that learns."""
+    mined = []
+    purity = mllm_embedder.purity
+    monkeypatch.setattr(
+        mllm_embedder, "purity", lambda clusters, pairs, alike: mined.append(pairs) or purity(clusters, pairs, alike)
+    )
+    for steps, lr in ((1, 1e-9), (4, 3e-2)):
+        cfg = of_texts(locked=False, rank=2, train__steps=steps, train__lr=lr, dev=(), test=())
+        mllm_embedder.run(cfg, Run.of("mllm_embedder", cfg, root=tmp_path))
+    assert len(mined) == 4
+    for first, second in zip(mined[:2], mined[2:], strict=True):
+        torch.testing.assert_close(first.query_ND, second.query_ND)
+
+
 def test_captions_may_ask_for_pictures(tmp_path):
     cfg = mllm_embedder.tiny().but(data__columns=("text", "image"), train__steps=4, dev=(), test=(), intents=None)
     measures = mllm_embedder.run(cfg, Run.of("mllm_embedder", cfg, root=tmp_path))
@@ -446,6 +562,7 @@ def test_captions_may_ask_for_pictures(tmp_path):
             {"shown": "linear", "reference": None, "negatives": "off"},
             "shown=linear is measured untrained, in a text encoder",
         ),
+        ({"prompt": "mean"}, "prompt=mean is of texts alone"),
         ({"data__columns": ("image", "speech")}, "data.columns=image,speech: wanted one of pictures and one of texts"),
     ],
 )

@@ -23,9 +23,10 @@ from torch.nn.functional import adaptive_avg_pool2d
 from transformers import AutoModel, AutoTokenizer
 
 from antiphon.encoders import Encoder
+from antiphon.encoders.beginning import Beginning, without_head
 from antiphon.encoders.heads import Standard
 from antiphon.encoders.pooling import masked_mean
-from antiphon.encoders.prompted import LEAST, Beginning, Prompt, check_template, prompt_ids, prompted
+from antiphon.encoders.templates import Prompt, Template, prompt_ids
 from antiphon.errors import WrongValue
 from antiphon.types import Encoded, Padded
 
@@ -169,8 +170,7 @@ class ConnectedImage(Encoder):
 
     def __init__(self, model: Any, tokenizer: Any, prompt: Prompt, cells: Encoder, connector: Connector) -> None:
         super().__init__()
-        check_template(prompt, tokenizer)
-        self.decoder = model.base_model
+        self.decoder = without_head(model)
         self.width = int(self.decoder.config.get_text_config().hidden_size)
         wanted = (cells.width, self.width)
         if (connector.settings["width"], connector.settings["out"]) != wanted:
@@ -178,7 +178,7 @@ class ConnectedImage(Encoder):
         self.tokenizer, self.prompt, self.connector = tokenizer, prompt, connector
         self.cells = cells.requires_grad_(False)
         self.settings = {"prompt": prompt.model_dump()}
-        before, _, after = prompted(prompt, tokenizer, _MARK).partition(_MARK)
+        before, _, after = Template(prompt, tokenizer).text(_MARK).partition(_MARK)
         self.beginning = Beginning(self.decoder, prompt_ids(prompt, tokenizer, before))
         self.after: list[int] = tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
 
@@ -208,7 +208,7 @@ class ConnectedImage(Encoder):
         behind_BND = torch.cat([soft_BCD, words(after_BT)], dim=1)
         shared = len(self.beginning.ids)
         learns = torch.is_grad_enabled() and any(weight.requires_grad for weight in self.decoder.parameters())
-        if shared >= LEAST and not learns:
+        if not learns and self.beginning.holds:
             return self.beginning.behind(shared, inputs_embeds=behind_BND)
         ids = torch.tensor([self.beginning.ids], dtype=torch.int64, device=after_BT.device).expand(len(batch), -1)
         whole = torch.cat([words(ids), behind_BND], dim=1)

@@ -14,105 +14,59 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
-from transformers import AutoModel, AutoProcessor, AutoTokenizer, DynamicCache
+from transformers import AutoModel, AutoTokenizer
 
-from antiphon.config import Config
 from antiphon.decode import BadInput, clean_text, decode_image
 from antiphon.encoders import Encoder
-from antiphon.encoders.packed import state_of
-from antiphon.encoders.pooling import last_token
+from antiphon.encoders.beginning import LEAST, Beginning, without_head
+from antiphon.encoders.pooling import last_token, masked_mean
+from antiphon.encoders.processors import open_processor, picture_signs
+from antiphon.encoders.templates import Prompt, Template, prompt_ids
 from antiphon.encoders.text import padded_ids, warn_cut
-from antiphon.errors import WrongValue
 from antiphon.types import Encoded, Padded
 
-LEAST = 4
-"""Fewer shared tokens than this are read with each text."""
-
-
-class Prompt(Config):
-    """What stands around an item. The user's turn is `before`, the item, `after`, with nothing put between them."""
-
-    system: str = ""
-    """The rule for all items; empty: none of ours (some chat templates then put their own)."""
-    before: str = ""
-    after: str = ""
-    chat: bool = True
-    """By the tokenizer's chat template. False is for models without one: the system rule, an empty line, the user's
-    words, behind the start token if there is one; the last token is then the last of those words."""
-
-
-class Beginning:
-    """Tokens that stand in front of others, read once: their keys and values, kept while no weight changes.
-
-    Args:
-        decoder: a causal language model without its head.
-        ids: the tokens.
-    """
-
-    def __init__(self, decoder: Any, ids: Sequence[int]) -> None:
-        self.decoder, self.ids = decoder, list(ids)
-        self._kept: tuple[Any, list[tuple[Tensor, Tensor]]] | None = None
-
-    def behind(self, shared: int, **inputs: Tensor) -> Float[Tensor, "b t d"]:
-        """Hidden states of what stands behind the first `shared` tokens: `input_ids` or `inputs_embeds`."""
-        ((name, values),) = inputs.items()
-        cache = DynamicCache(config=self.decoder.config)
-        for layer, (keys, others) in enumerate(self._states()):
-            there = [part[:, :, :shared].expand(len(values), -1, -1, -1) for part in (keys, others)]
-            cache.update(there[0], there[1], layer)
-        places = torch.arange(shared, shared + values.shape[1], device=values.device)[None]
-        out = self.decoder(**{name: values}, past_key_values=cache, position_ids=places, use_cache=True)
-        states: Tensor = out.last_hidden_state
-        return states
-
-    @torch.no_grad()
-    def _states(self) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of the tokens in each layer."""
-        weights = list(self.decoder.parameters())
-        # weights that were made in inference mode do not tell when they change
-        state = None if any(weight.is_inference() for weight in weights) else state_of(self.decoder)
-        if self._kept is None or state is None or self._kept[0] != state:
-            cache = DynamicCache(config=self.decoder.config)
-            ids = torch.tensor([self.ids], device=self.decoder.device)
-            self.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
-            self._kept = state, [(layer.keys, layer.values) for layer in cache.layers]
-        return self._kept[1]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_kept": None}  # what can be computed again is neither copied nor pickled
+Pooling = Literal["last", "mean"]
 
 
 class PromptedText(Encoder):
-    """A text in a prompt, by a causal language model: one vector, at the last token.
+    """A text in a prompt, by a causal language model: one vector, at the last token (or the mean).
 
     Args:
         model: any causal language model of `transformers`, or one of texts and images. It is not copied.
         tokenizer: the model's.
         prompt: what stands around each text.
         max_tokens: of a text, without its prompt; longer ones are cut, with an `InputCut` warning.
-        reuse: whether shared tokens are read once. False is for models without keys and values (Mamba and its kin).
+        pooling: "last" token, or the "mean" of all tokens but the first, on which causal models park attention.
+        reuse: whether shared tokens are read once, where the model allows it (`beginning.py`).
 
     Raises:
-        WrongValue: a chat prompt, and a tokenizer that has no chat template.
+        WrongValue: a chat prompt, and a tokenizer without a chat template, or with one that does not show the item.
     """
 
     signal = "text"
 
     def __init__(
-        self, model: Any, tokenizer: Any, prompt: Prompt, *, max_tokens: int = 512, reuse: bool = True
+        self,
+        model: Any,
+        tokenizer: Any,
+        prompt: Prompt,
+        *,
+        max_tokens: int = 512,
+        reuse: bool = True,
+        pooling: Pooling = "last",
     ) -> None:
         super().__init__()
-        check_template(prompt, tokenizer)
-        self.decoder = model.base_model
+        self.template = Template(prompt, tokenizer)
+        self.decoder = without_head(model)
         self.tokenizer, self.prompt, self.max_tokens, self.reuse = tokenizer, prompt, max_tokens, reuse
         self.width = int(self.decoder.config.get_text_config().hidden_size)
-        self.settings = {"prompt": prompt.model_dump(), "max_tokens": max_tokens, "reuse": reuse}
+        self.pooling = pooling
+        self.settings = {"prompt": prompt.model_dump(), "max_tokens": max_tokens, "reuse": reuse, "pooling": pooling}
         added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
         self.signs = sorted({*added, *tokenizer.all_special_tokens})
         self.prefix = _common([self._prompted(text) for text in ("a", "The", "0", "(", "é")])
@@ -142,13 +96,14 @@ class PromptedText(Encoder):
 
     def forward(self, batch: Padded) -> Encoded:
         """The state at each prompt's last token, as the only token `(B, 1, D)` and as the pooled vector."""
-        shared = self._shared(batch) if self.reuse and not torch.is_grad_enabled() else 0
+        reused = self.reuse and self.pooling == "last" and not torch.is_grad_enabled() and self.beginning.holds
+        shared = self._shared(batch) if reused else 0
         # padding stands behind, where a causal model does not look: no mask is needed
         if shared < LEAST:
             shared, states_BTD = 0, self.decoder(input_ids=batch.values, use_cache=False).last_hidden_state
         else:
             states_BTD = self.beginning.behind(shared, input_ids=batch.values[:, shared:])
-        pooled = last_token(states_BTD, batch.mask[:, shared:]).float()
+        pooled = self._pooled(states_BTD, batch.mask[:, shared:])
         return Encoded(pooled[:, None], batch.present[:, None], pooled)
 
     def save(self, folder: Path) -> None:
@@ -165,7 +120,14 @@ class PromptedText(Encoder):
         return cls(model, AutoTokenizer.from_pretrained(folder), Prompt(**kept.pop("prompt")), **kept)
 
     def _prompted(self, text: str) -> list[int]:
-        return prompt_ids(self.prompt, self.tokenizer, prompted(self.prompt, self.tokenizer, text))
+        return prompt_ids(self.prompt, self.tokenizer, self.template.text(text))
+
+    def _pooled(self, states_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        if self.pooling == "last":
+            return last_token(states_BTD, mask_BT).float()
+        said_BT = mask_BT.clone()
+        said_BT[:, 0] &= mask_BT.sum(1) == 1  # a text of one token is that token
+        return masked_mean(states_BTD.float(), said_BT)
 
     def _shared(self, batch: Padded) -> int:
         """How many first tokens all prompts of a batch have in common with the prefix, leaving one of each."""
@@ -187,15 +149,16 @@ class PromptedImage(Encoder):
         size: the square's side in pixels.
 
     Raises:
-        WrongValue: a chat prompt, and a processor that has no chat template.
+        WrongValue: a chat prompt, and a processor that has no chat template, or one that does not show the picture; or
+            a processor that names no sign of a picture.
     """
 
     signal = "image"
 
     def __init__(self, model: Any, processor: Any, prompt: Prompt, *, size: int = 448) -> None:
         super().__init__()
-        check_template(prompt, processor)
-        self.decoder = model.base_model
+        self.template = Template(prompt, processor, picture=picture_signs(processor))
+        self.decoder = without_head(model)
         self.processor, self.prompt, self.size = processor, prompt, size
         self.width = int(self.decoder.config.get_text_config().hidden_size)
         self.settings = {"prompt": prompt.model_dump(), "size": size}
@@ -233,7 +196,7 @@ class PromptedImage(Encoder):
         """Read what `save` wrote."""
         kept = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
         model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype="auto")
-        return cls(model, AutoProcessor.from_pretrained(folder), Prompt(**kept.pop("prompt")), **kept)
+        return cls(model, open_processor(folder), Prompt(**kept.pop("prompt")), **kept)
 
     def _pixels(self, picture: Image.Image) -> Tensor:
         square = picture.convert("RGB").resize((self.size, self.size), Image.Resampling.BICUBIC)
@@ -244,50 +207,8 @@ class PromptedImage(Encoder):
         return pixels
 
     def _processed(self, picture: Image.Image) -> dict[str, Tensor]:
-        if self.prompt.chat:
-            parts: list[dict[str, str]] = [{"type": "image"}]
-            parts = [*_said(self.prompt.before), *parts, *_said(self.prompt.after)]
-            text = self.processor.apply_chat_template(_turns(self.prompt, parts), tokenize=False, **_OPENED)
-        else:
-            text = _plain(self.prompt, f"{self.prompt.before}{self.processor.image_token}{self.prompt.after}")
+        text = self.template.image()
         return dict(self.processor(images=[picture], text=[text], return_tensors="pt"))
-
-
-_OPENED = {"add_generation_prompt": True}
-
-
-def prompted(prompt: Prompt, tokenizer: Any, text: str) -> str:
-    """A text in a prompt."""
-    user = f"{prompt.before}{text}{prompt.after}"
-    if prompt.chat:
-        return str(tokenizer.apply_chat_template(_turns(prompt, user), tokenize=False, **_OPENED))
-    return _plain(prompt, user)
-
-
-def prompt_ids(prompt: Prompt, tokenizer: Any, said: str) -> list[int]:
-    """Token ids of a text that begins as `prompted` gives it; the start token stands before a plain one."""
-    ids: list[int] = list(tokenizer(said, add_special_tokens=False, verbose=False)["input_ids"])
-    start = tokenizer.bos_token_id
-    return ids if prompt.chat or start is None or ids[:1] == [start] else [start, *ids]
-
-
-def _turns(prompt: Prompt, user: str | list[dict[str, str]]) -> list[dict[str, Any]]:
-    rule = prompt.system if isinstance(user, str) else _said(prompt.system)
-    return [*([{"role": "system", "content": rule}] if rule else []), {"role": "user", "content": user}]
-
-
-def _said(text: str) -> list[dict[str, str]]:
-    return [{"type": "text", "text": text}] if text else []
-
-
-def _plain(prompt: Prompt, user: str) -> str:
-    return f"{prompt.system}\n\n{user}" if prompt.system else user
-
-
-def check_template(prompt: Prompt, owner: Any) -> None:
-    """A chat prompt wants a chat template."""
-    if prompt.chat and not getattr(owner, "chat_template", None):
-        raise WrongValue(f"{type(owner).__name__} has no chat template: set it, or say chat=false for a plain prompt")
 
 
 def _common(lines: Sequence[Sequence[int]]) -> list[int]:

@@ -11,10 +11,12 @@ Axes: B texts, Q tokens read at once, P branches, C columns of the cache, D widt
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -45,11 +47,12 @@ class Branches:
         logits: `(B, V)` of the token that follows the prompt.
 
     Raises:
-        WrongValue: a model whose texts cannot branch, or a prompt that does not fit.
+        WrongValue: no causal language model with a head, or a prompt that does not fit. Whether a model's texts can
+            branch is not asked here, but by `why_not`.
     """
 
     def __init__(self, model: Any, prompt: Padded, depth: int, room: int | None = None) -> None:
-        _check(model, prompt, depth)
+        check(model, prompt, depth)
         room = depth if room is None else room
         self.model = model
         prompt = prompt.to(model.device)
@@ -114,20 +117,24 @@ class Branches:
         self.full = bool(self.path_BPC[:, :, : self.filled].all())
 
     def _forward(self, choose: Choose | None, **inputs: Any) -> Tensor:
-        """Logits at the chosen places: the head reads those alone, what a model does behind it stays its own."""
+        return above_the_head(self.model, choose, past_key_values=self.cache, use_cache=True, **inputs)
 
-        def before_the_head(_: Any, words: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-            if choose is None:
-                return None
-            places_BN = choose(words[0])
-            return (words[0].gather(1, places_BN[:, :, None].expand(-1, -1, words[0].shape[2])),)
 
-        hook = self.model.get_output_embeddings().register_forward_pre_hook(before_the_head)
-        try:
-            logits: Tensor = self.model(**inputs, past_key_values=self.cache, use_cache=True, return_dict=True).logits
-        finally:
-            hook.remove()
-        return logits
+def above_the_head(model: Any, choose: Choose | None, **inputs: Any) -> Tensor:
+    """Logits at the chosen places: the head reads those alone, what a model does behind it stays its own."""
+
+    def before_the_head(_: Any, words: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        if choose is None:
+            return None
+        places_BN = choose(words[0])
+        return (words[0].gather(1, places_BN[:, :, None].expand(-1, -1, words[0].shape[2])),)
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(before_the_head)
+    try:
+        logits: Tensor = model(**inputs, return_dict=True).logits
+    finally:
+        hook.remove()
+    return logits
 
 
 class ColumnLayer(DynamicLayer):  # type: ignore[misc]
@@ -199,26 +206,69 @@ def additive_mask(seen: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Float[Ten
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
 
 
-def _check(model: Any, prompt: Padded, depth: int) -> None:
+def check(model: Any, prompt: Padded, depth: int) -> None:
+    """Refuse what is no causal language model with a head, and prompts that do not fit."""
     name, config = type(model).__name__, model.config
     if config.is_encoder_decoder or model.get_output_embeddings() is None:
         raise WrongValue(f"{name} is no causal language model with a head: wanted a decoder alone")
-    if "position_ids" not in inspect.signature(model.forward).parameters or getattr(config, "alibi", False):
-        raise WrongValue(f"{name} counts positions by its mask (ALiBi), so its texts cannot branch: take another model")
-    if config._attn_implementation not in ("sdpa", "eager"):
+    if getattr(config, "_attn_implementation", None) not in ("sdpa", "eager", None):
         raise WrongValue(
             f"{name} attends by {config._attn_implementation}, which takes no mask of branches: "
             'call model.set_attn_implementation("sdpa")'
         )
     total = prompt.values.shape[1] + depth
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if kinds - {"full_attention", "sliding_attention"}:
-        raise WrongValue(f"{name} has layers of {', '.join(sorted(kinds))}: wanted full attention, which can branch")
-    window = getattr(config, "sliding_window", None)
-    if window is not None and getattr(config, "use_sliding_window", True) and total > window:
-        raise WrongValue(f"{total} tokens pass the sliding window of {window} of {name}: shorten prompt or max_tokens")
-    most = getattr(config, "max_position_embeddings", None)
+    most = getattr(config.get_text_config(), "max_position_embeddings", None)
     if most is not None and total > most:
         raise WrongValue(f"a prompt of {total - depth} tokens and {depth} behind it pass the {most} that {name} takes")
     if not len(prompt) or not bool((prompt.lengths > 0).all()):
         raise WrongValue("a prompt holds one token or more, of every text: begin an empty one with the start token")
+
+
+def why_not(model: Any, total: int) -> str | None:
+    """Why texts of a model cannot branch on one cache, if so.
+
+    What its configuration tells is read, and the rest is tried, once for each model: a few tokens by branches and
+    without a cache.
+
+    Args:
+        model: a causal language model of `transformers`, in evaluation mode.
+        total: tokens of prompt and continuation.
+    """
+    name, config = type(model).__name__, model.config.get_text_config()
+    if "position_ids" not in inspect.signature(model.forward).parameters or getattr(config, "alibi", False):
+        return f"{name} counts positions by its mask (ALiBi) or not at all"
+    kinds = {*(getattr(config, "layer_types", None) or ()), *(getattr(config, "attention_layers", None) or ())}
+    others = kinds - {"full_attention", "sliding_attention", "global", "local"}
+    if others:
+        return f"{name} has layers of {', '.join(sorted(others))}"
+    windows = [getattr(config, key, None) for key in _WINDOWS]
+    window = min((one for one in windows if isinstance(one, int) and one > 0), default=total)
+    if total > window and getattr(config, "use_sliding_window", True) and kinds not in ({"full_attention"}, {"global"}):
+        return f"{total} tokens pass the window of {window} of {name}"
+    if model not in _TRIED:
+        _TRIED[model] = _same(model)
+    return None if _TRIED[model] else f"{name} reads otherwise by a cache than without"
+
+
+_WINDOWS = ("sliding_window", "window_size", "local_window_size", "attention_window", "attention_chunk_size")
+_TRIED: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+"""Of models that were tried, whether branches read as the model does."""
+
+
+@torch.no_grad()
+def _same(model: Any) -> bool:
+    """Whether what follows four tokens, and one of two branches behind them, is what follows them without a cache."""
+    config = model.config.get_text_config()
+    padding = getattr(config, "pad_token_id", None)
+    ids = [token for token in range(config.vocab_size) if token != padding][-6:]
+    prompt, behind = torch.tensor([ids[:4]], device=model.device), torch.tensor([ids[4:]], device=model.device)
+    whole = torch.cat([prompt, behind[:, 1:]], 1)
+    wanted = model(input_ids=whole, use_cache=False, return_dict=True).logits[0, -2:].float()
+    try:
+        branches = Branches(model, Padded(prompt, torch.tensor([4])), 1, 2)
+        found = torch.stack([branches.logits[0], branches.read(behind)[0, 1]]).float()
+    except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        return False  # how a model fails that cannot is its own
+    wanted, found = (torch.nan_to_num(side, neginf=0.0, nan=math.nan) for side in (wanted, found))  # forbidden words
+    rough = 0.05 if model.dtype in (torch.bfloat16, torch.float16) else 1e-3
+    return bool((found - wanted).norm() <= rough * (wanted - wanted.mean(1, keepdim=True)).norm())

@@ -28,7 +28,7 @@ from transformers.cache_utils import Cache
 
 from antiphon.encoders.batched import evaluating
 from antiphon.errors import WrongValue
-from antiphon.generation.branches import ColumnLayer, additive_mask, sharing_keys
+from antiphon.generation.branches import ColumnLayer, additive_mask, sharing_keys, why_not
 from antiphon.generation.written import Prompt, Writing
 
 DIGITS = range(6)
@@ -55,7 +55,8 @@ class Reading:
     """What a model has read of several texts that begin alike; the beginning is read once.
 
     Args:
-        model: a causal language model of `transformers` as `Branches` takes it, in evaluation mode.
+        model: a causal language model of `transformers` whose texts can branch (`branches.why_not`), in evaluation
+            mode.
         beginning: token ids.
         rest: token ids of each text behind it.
         room: how many tokens will be read further.
@@ -76,6 +77,9 @@ class Reading:
                 f"{len(beginning)} tokens of instruction, {longest} of text and {room} of answer pass the {most} that "
                 f"{type(model).__name__} takes: fewer examples, or shorter texts"
             )
+        why = why_not(model, columns)
+        if why is not None:
+            raise WrongValue(f"{why}: an instruction cannot be read once for all texts; take another model")
         first = Cache(layer_class_to_replicate=partial(ColumnLayer, len(beginning)))
         places = torch.arange(len(beginning), device=device)[None]
         ids = torch.tensor([list(beginning)], device=device)

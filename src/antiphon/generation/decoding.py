@@ -28,6 +28,7 @@ from antiphon.encoders.batched import evaluating
 from antiphon.errors import WrongValue
 from antiphon.generation.beams import Hypotheses
 from antiphon.generation.branches import Branches
+from antiphon.generation.rereading import Rereading, branching
 from antiphon.types import Padded
 
 Method = Literal["greedy", "nucleus", "typical", "beam", "contrastive", "diverse"]
@@ -70,7 +71,8 @@ def continued(
     """New token ids `(B, N)` of each text, up to and with what ended it; a text's do not depend on the others.
 
     Args:
-        model: any causal language model of `transformers` that `Branches` can read; in evaluation mode meanwhile.
+        model: any causal language model of `transformers`; in evaluation mode meanwhile. One whose texts cannot branch
+            on one cache reads them again for every token, with a warning (`rereading.py`).
         prompt: token ids `(B, T)`, or vectors `(B, T, D)` in their place (a soft prompt); `left_padded` reads what a
             tokenizer pads.
         cfg: how; None is greedy.
@@ -87,7 +89,7 @@ def continued(
         raise WrongValue(f"method={cfg.method} draws: give a torch.Generator")
     ending = _Ending(ends, stops, stop)
     with evaluating(model):
-        branches = Branches(model, prompt, cfg.max_tokens, _room(cfg))
+        branches = branching(model, prompt, cfg.max_tokens, _room(cfg))
         if cfg.method == "beam":
             lines = _beam(branches, cfg, ending)
         else:
@@ -190,7 +192,7 @@ class _Ending:
 class _Draw:
     """The next token of each text by its own distribution."""
 
-    def __init__(self, branches: Branches, cfg: Decoding, generator: torch.Generator | None) -> None:
+    def __init__(self, branches: Branches | Rereading, cfg: Decoding, generator: torch.Generator | None) -> None:
         self.branches, self.cfg, self.generator = branches, cfg, generator
 
     def next(self, logits: Float[Tensor, "b v"]) -> Int[Tensor, " b"]:
@@ -205,7 +207,7 @@ class _Draw:
 class _Contrast:
     """The next token of each text by contrastive search: choosing it reads it, so `read` has nothing to do."""
 
-    def __init__(self, branches: Branches, cfg: Decoding, generator: torch.Generator | None) -> None:
+    def __init__(self, branches: Branches | Rereading, cfg: Decoding, generator: torch.Generator | None) -> None:
         self.branches, self.cfg, self.generator = branches, cfg, generator
         self.to_draw = cfg.drawn if cfg.method == "diverse" else 0
         self.logits = torch.empty(0)
@@ -266,7 +268,7 @@ def _one_by_one(step: _Draw | _Contrast, logits: Tensor, cfg: Decoding, ending: 
     return lines
 
 
-def _beam(branches: Branches, cfg: Decoding, ending: _Ending) -> list[list[int]]:
+def _beam(branches: Branches | Rereading, cfg: Decoding, ending: _Ending) -> list[list[int]]:
     logits = branches.logits[:, None]
     found = Hypotheses(len(logits), cfg.beams, cfg.max_tokens, cfg.length_penalty, max(2, 1 + len(ending.ends)))
     while True:

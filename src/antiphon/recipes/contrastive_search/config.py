@@ -41,6 +41,8 @@ class Config(Settings):
     decoding: Decoding = Decoding(method="contrastive", candidates=5, penalty=0.6, max_tokens=48)
     compared: tuple[Method, ...] = ()
     """Other ways to continue that are measured beside, at the same settings."""
+    typical: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """The mass of typical sampling, in the place of `decoding.mass`: at 0.95 it is nucleus sampling but for a hair."""
     prefix: PositiveInt = 24
     """Words of a beginning."""
     passages: Annotated[int, Field(ge=2)] = 16

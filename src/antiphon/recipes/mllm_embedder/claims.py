@@ -62,7 +62,9 @@ CLAIMS = [
     _prompted("Both levels beat the system's alone.", "system"),
     _prompted("Both levels beat the chat template alone.", "chat"),
     _prompted("Both levels beat a one-word prompt without a chat.", "word"),
+    _prompted("Both levels beat the mean of the bare text's tokens at similarity.", "mean"),
     _prompted("They find another utterance of the intent more often than the bare text.", "none", "intents/R@1"),
+    _prompted("They do so more often than the mean of the bare text's tokens.", "mean", "intents/R@1"),
     _prompted("They beat the bare text also where the mean vector is taken away.", "none", "centred/test/sts"),
     # Pictures (with captions that training never saw), by a connector: arms as of the texts' claims, fixed before.
     _seen(

@@ -11,9 +11,7 @@ from antiphon.data.pairs import Pairs
 from antiphon.encoders.heads import HeadConfig
 from antiphon.encoders.towers import Tower
 from antiphon.evaluation.sts import scored_pairs
-from antiphon.recipes.mllm_embedder.pictures import (
-    Shown,
-)
+from antiphon.recipes.mllm_embedder.pictures import Shown
 from antiphon.recipes.mllm_embedder.prompts import WORDINGS, Level
 from antiphon.training.fit import Train
 
@@ -31,7 +29,7 @@ class Config(Settings):
     """Scored pairs to choose settings by."""
     test: tuple[Pairs, ...] = (scored_pairs("sts2013", "test"), scored_pairs("sickr", "train"))
     """Scored pairs to be measured on."""
-    intents: Pairs | None = Pairs(source="intents", columns=("text",), limit=1500)
+    intents: Pairs | None = Pairs(source="intents", columns=("text",), limit=2000)
     """Texts with the column `intent`, to find another one of the same, and to count false negatives on."""
     classes: str = "intent"
     """The column of their class."""
@@ -40,9 +38,10 @@ class Config(Settings):
     scored: PositiveInt | None = None
     """At most so many pairs of a scored set, drawn the same way in every run."""
     drawn: bool = False
-    """Scored pairs are drawn with replacement by the run's seed, so that seeds tell how far numbers hang on them."""
+    """Scored pairs and queries of intents are drawn with replacement by the run's seed, so that seeds tell how far
+    numbers hang on them."""
     text: Tower = Tower(encoder="smollm2-135m-instruct", head=HeadConfig(norm="standard", dropout=0.1))
-    """`text.encoder` is a causal language model, by a wheel's name, hub id or folder."""
+    """`text.encoder` is a causal language model, or one of texts and images, by a wheel's name, hub id or folder."""
     prompt: Level = "both"
     wording: Annotated[int, Field(ge=0, lt=WORDINGS)] | None = 0
     """Which of three wordings the prompt has; None: the run's seed picks."""
@@ -52,6 +51,8 @@ class Config(Settings):
     """Whether the user's level begins with the task, as the paper's do; False leaves the closing line alone."""
     negatives: Literal["off", "batch", "top", "skip", "unsorted", "saha"] = "saha"
     """How clusters are mined (`saha.py`); off: nothing is trained."""
+    labelled: bool = False
+    """Documents are names of classes: SaHa leaves out its sort, as the released code does for such sets."""
     hard: PositiveInt = 7
     """K: so many pairs beside each anchor (the paper: 15)."""
     pool: PositiveInt = 3
@@ -74,8 +75,10 @@ class Config(Settings):
     """That map is pooled to so many cells a side, each of which becomes a soft token."""
     hidden: PositiveInt = 512
     """Of the connector's layer between."""
-    shown: Shown = "connector"
+    shown: Shown = "auto"
     """How pictures are read (`pictures.py`): its controls need no connector, or no language model."""
+    square: PositiveInt = 448
+    """A model that reads pictures itself is shown squares of so many pixels a side."""
     start: Train = Train(steps=40, batch_size=16, lr=3e-4, save_every=1000)
     """How the connector is trained, once for all arms and seeds."""
     reference: str | None = None

@@ -29,8 +29,9 @@ from antiphon.encoders.connected import Cells, ConnectedImage, Connector
 from antiphon.encoders.features import FeatureCache, Features, encode_once, file_size
 from antiphon.encoders.heads import Head, HeadConfig, unit
 from antiphon.encoders.open import open_encoder
-from antiphon.encoders.prompted import Prompt
+from antiphon.encoders.prompted import PromptedImage
 from antiphon.encoders.space import Branch
+from antiphon.encoders.templates import Prompt
 from antiphon.encoders.text import padded_ids
 from antiphon.errors import UserError
 from antiphon.recipes.mllm_embedder.rows import Twins
@@ -39,9 +40,10 @@ from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.types import Padded, Views
 
-Shown = Literal["connector", "untrained", "linear"]
-"""How pictures are read: by a connector that was trained by captions; by one that was not (a floor); or by no language
-model at all, but a linear map into a text encoder's space that learned from the same pairs (an upper reference)."""
+Shown = Literal["auto", "untrained", "linear"]
+"""How pictures are read. auto: by the model itself, where it is one of texts and images; else by a connector that was
+trained by captions. By a connector that was not (a floor). Or by no language model at all, but a linear map into a text
+encoder's space that learned from the same pairs (an upper reference)."""
 
 PENALTY = 0.3
 """Of the ridge regression, as a share of the rows; on dev, of 0.03 to 3."""
@@ -100,15 +102,17 @@ def shows_pictures(columns: Sequence[str]) -> bool:
     return any(signal_of(column) == "image" for column in columns)
 
 
-def pictured(pairs: Pairs, cells: Cells, run: Run, *, most: int | None) -> tuple[dict[str, Twins], dict[str, Tensor]]:
-    """Pairs of a picture and its caption by split, and the pictures' cells by key; no concept is in two splits.
+def pictured(
+    pairs: Pairs, cells: Cells | PromptedImage, run: Run, *, most: int | None
+) -> tuple[dict[str, Twins], dict[str, Tensor]]:
+    """Pairs of a picture and its caption by split, and the pictures' tokens by key; no concept is in two splits.
 
     The first column asks for the second: `columns=("image", "text")`. Pairs are of one class that agree in what the
     rows are split by. Rows are divided the same way in every run, since runs share the connector.
 
     Args:
         pairs: rows with pictures and texts.
-        cells: the frozen encoder.
+        cells: the frozen encoder: of cells, or the model that reads pictures itself, which gives one vector.
         run: is told of pictures that cannot be read.
         most: at most so many pairs of a split, drawn the same way each time.
 

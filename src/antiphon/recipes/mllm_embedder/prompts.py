@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from antiphon.encoders.prompted import Prompt
+from antiphon.encoders.templates import Prompt
 
-Level = Literal["none", "chat", "user", "system", "both", "word"]
-"""none: the bare text; chat: the chat template alone; user, system, both: with the rule at these levels; word: a
-one-word prompt without a chat, as PromptEOL has it (arXiv 2307.16645)."""
+Level = Literal["none", "mean", "chat", "user", "system", "both", "word"]
+"""none: the bare text; mean: the same, all of whose tokens are averaged but the first; chat: the chat template alone;
+user, system, both: with the rule at these levels; word: a one-word prompt without a chat, as PromptEOL has it (arXiv
+2307.16645)."""
 
 SYSTEM = (
     "Given an image, summarize it in one word. Given only text, describe the text in one word.",
@@ -62,7 +63,7 @@ def prompt_of(
     """
     task, after = (SHOWN if image else USER)[wording]
     before = task if instruction else ""
-    if level == "none":
+    if level in ("none", "mean"):
         return Prompt(chat=False)
     if level == "word":
         first, last = (WORD_SHOWN if image else WORD)[wording]

@@ -18,6 +18,7 @@ from antiphon.data.collate import by_column
 from antiphon.decode import split_words
 from antiphon.encoders.items import Items
 from antiphon.errors import UserError
+from antiphon.evaluation.floors import jaccards
 from antiphon.evaluation.retrieval import chance, retrieve
 from antiphon.evaluation.sts import Embed
 from antiphon.recipes.mllm_embedder.saha import Cluster, Mined
@@ -57,14 +58,35 @@ class Twins:
         return len(left & right) >= ALIKE * len(left | right)
 
     def split(self, seed: int) -> dict[str, Twins]:
-        """Pairs to train on, and of dev and test, by the seed; no document stands on two sides."""
-        documents = sorted(set(self.documents))
-        random.Random(seed).shuffle(documents)
-        cuts = [0, *(round(share * len(documents)) for share in (TRAIN, (1 + TRAIN) / 2)), len(documents)]
-        side = {text: name for name, a, b in zip(SPLITS, cuts, cuts[1:], strict=False) for text in documents[a:b]}
+        """Pairs to train on, and of dev and test, by the seed; no text stands on two sides."""
+        groups = self._tied()
+        random.Random(seed).shuffle(groups)
+        count = sum(map(len, groups))
+        cuts = [round(share * count) for share in (TRAIN, (1 + TRAIN) / 2)]
+        side: dict[str, str] = {}
+        for group in groups:
+            side |= dict.fromkeys(group, SPLITS[sum(len(side) >= cut for cut in cuts)])
         return {
             name: self._taken([at for at, text in enumerate(self.documents) if side[text] == name]) for name in SPLITS
         }
+
+    def _tied(self) -> list[list[str]]:
+        """Documents in groups: those of one query are of one group, and of queries that share one, and so on."""
+        owner = {text: text for text in self.documents}
+
+        def first(text: str) -> str:
+            while owner[text] != text:
+                text = owner[text]
+            return text
+
+        asked: dict[str, str] = {}
+        for query, document in zip(self.queries, self.documents, strict=True):
+            one, other = sorted((first(document), first(asked.setdefault(query, document))))
+            owner[other] = one
+        groups: dict[str, list[str]] = {}
+        for text in sorted(owner):
+            groups.setdefault(first(text), []).append(text)
+        return [groups[text] for text in sorted(groups)]
 
     def turned(self) -> Twins:
         """Documents that ask for their queries."""
@@ -104,6 +126,15 @@ class Twins:
             for name in found
             for way, value in (("turned", back[name]), ("both", (found[name] + back[name]) / 2))
         }
+
+    def by_words(self) -> Measures:
+        """The same of texts by the words that they have in common (Jaccard)."""
+        documents = list(dict.fromkeys(self.documents))
+        places = {text: at for at, text in enumerate(documents)}
+        scores_QK = torch.from_numpy(jaccards(self.queries, documents))
+        asked = torch.tensor([places[text] for text in self.documents])
+        ranks = retrieve(scores_QK, torch.eye(len(documents), dtype=scores_QK.dtype), asked, ks=(1, 10))
+        return {"R@1": ranks.recall[1], "R@10": ranks.recall[10]}
 
     def chance(self, embed: Embed) -> Measures:
         """The same by chance, of one way and of both."""

@@ -6,7 +6,8 @@ stands in no cluster yet, with K negatives and a pool of M:
     a. the 2 K M documents nearest to q_i, without d_i;
     b. of each, the owner that is nearest to q_i, among those in no cluster yet; up to K M owners;
     c. owners by <q_i, q_j>, ASCENDING, and the first K of them: what is near q_i though its own query is not. A
-       document whose owner asks what q_i asks is likely an answer to q_i too, and falls off the end;
+       document whose owner asks what q_i asks is likely an answer to q_i too, and falls off the end. Of labelled
+       sets, whose documents are names of classes, the order of b is kept;
     d. the cluster: q_i and those K, each with its own document. Its members are in no other cluster.
 
 Queries that find fewer than K owners wait; those in no cluster at the end go round again, with a pool of twice the
@@ -73,7 +74,7 @@ class Cluster:
         return [self.anchor, *self.hard]
 
 
-def clusters_of(pairs: Mined, rule: Rule, *, hard: int, pool: int, seed: int) -> list[Cluster]:
+def clusters_of(pairs: Mined, rule: Rule, *, hard: int, pool: int, seed: int, labelled: bool = False) -> list[Cluster]:
     """Clusters of 1 + `hard` pairs.
 
     Args:
@@ -82,6 +83,7 @@ def clusters_of(pairs: Mined, rule: Rule, *, hard: int, pool: int, seed: int) ->
         hard: K.
         pool: M.
         seed: of the order of the anchors, on which the result depends.
+        labelled: whether documents are names of classes.
 
     Raises:
         WrongValue: so few pairs that a query does not find K others.
@@ -99,7 +101,7 @@ def clusters_of(pairs: Mined, rule: Rule, *, hard: int, pool: int, seed: int) ->
         found = [Cluster(anchor, some[first:], some[:first]) for anchor, some in owners.items()]
         _enough([one for one in found if len(one.hard) == hard], len(order), hard)
         return [one for one in found if len(one.hard) == hard]
-    found = _disjoint(search, order, hard=hard, pool=pool, ascending=rule == "saha")
+    found = _disjoint(search, order, hard=hard, pool=pool, ascending=rule == "saha" and not labelled)
     _enough(found, len(order), hard)
     return found
 

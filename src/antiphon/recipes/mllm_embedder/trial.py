@@ -23,7 +23,7 @@ from antiphon.encoders.items import Items
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Branch
 from antiphon.errors import UserError
-from antiphon.evaluation.floors import TfIdf
+from antiphon.evaluation.floors import TfIdf, jaccards
 from antiphon.evaluation.retrieval import chance, retrieve
 from antiphon.evaluation.sts import Embed, scored_sets, similarities, word_floors
 from antiphon.recipes.mllm_embedder.rows import Twins
@@ -38,10 +38,12 @@ class Trial:
     Attributes:
         scored: pairs with scores, by split and name.
         intents: texts with the column `intent`.
+        drawn: a seed, by which queries of intents are drawn with replacement; None asks each once.
     """
 
     scored: dict[str, Any]
     intents: Any
+    drawn: int | None = None
 
     @classmethod
     def of(
@@ -64,10 +66,10 @@ class Trial:
             classes: the column of their class.
             each: so many texts of a class, rounded down to an even number.
             most: at most so many scored pairs of a set.
-            drawn: a seed, by which scored pairs are drawn with replacement; None takes each once.
+            drawn: a seed, by which scored pairs and queries of intents are drawn with replacement; None: each once.
         """
         scored = {name: _drawn(rows, most, drawn) for name, rows in scored_sets(dev, test).items()}
-        return cls(scored, None if intents is None else _first_of_each(load(intents), classes, each))
+        return cls(scored, None if intents is None else _first_of_each(load(intents), classes, each), drawn)
 
     def texts(self) -> list[str]:
         """All texts that `measured` will ask for."""
@@ -90,17 +92,26 @@ class Trial:
         """What words in common and chance tell."""
         found = word_floors(self.scored)
         if self.intents is not None:
-            queries, keys, _ = self._halves()
+            queries, keys, texts = self._halves()
             found["chance/intents/R@1"] = chance(queries, keys)["R@1"]
+            words_QK = torch.from_numpy(jaccards(texts[::2], texts[1::2]))
+            found["jaccard/intents/R@1"] = self._asked(words_QK, torch.eye(len(keys), dtype=words_QK.dtype))
         return found
 
     def _measured(self, embed: Embed) -> Measures:
         found = similarities(embed, self.scored)
         if self.intents is not None:
-            queries, keys, texts = self._halves()
-            asked, known = embed(texts[::2]), embed(texts[1::2])
-            found["intents/R@1"] = retrieve(asked, known, (queries, keys)).recall[1]
+            texts = self._halves()[2]
+            found["intents/R@1"] = self._asked(embed(texts[::2]), embed(texts[1::2]))
         return found
+
+    def _asked(self, queries_QD: Tensor, keys_KD: Tensor) -> float:
+        """R@1 of another utterance of the intent, of the queries as they were drawn."""
+        queries, keys, _ = self._halves()
+        rows = torch.arange(len(queries))
+        if self.drawn is not None:
+            rows = torch.randint(len(rows), (len(rows),), generator=torch.Generator().manual_seed(self.drawn))
+        return retrieve(queries_QD[rows], keys_KD, (queries[rows], keys)).recall[1]
 
     def _halves(self) -> tuple[Tensor, Tensor, list[str]]:
         """Classes of every other text, of the texts between them, and the texts."""
@@ -134,7 +145,10 @@ def floors(trial: Trial, texts: Sequence[str], pairs: Mapping[str, Twins], refer
         other = Items(open_encoder("text", kind), texts, FeatureCache(cache_folder() / "features"))
         branch = Branch(other.stand_in(), identity_head(other.encoder.width))
         found |= named(name, measured(partial(other.vectors, branch), trial, pairs))
-    return found
+    for split in ("dev", "test") if pairs else ():
+        found |= {f"jaccard/{split}/{name}": value for name, value in pairs[split].by_words().items()}
+    # a claim's metric behind training has the same floors
+    return found | {name.replace("/", "/tuned/", 1): value for name, value in found.items() if pairs}
 
 
 def named(name: str, measures: Measures) -> Measures:
