@@ -24,7 +24,9 @@ def test_a_card_is_told_whole():
 def test_floors_that_have_names_stand_beside_the_claims_own():
     named = {"TF-IDF": [0.2, 0.3], "MiniLM (reference)": [0.8, 0.9]}
     card = CARD | {"floors": named}
-    assert "| seed | train.steps=5 | as it stands | floor | TF-IDF | MiniLM (reference) | difference |" in card_section(card)
+    assert "| seed | train.steps=5 | as it stands | floor | TF-IDF | MiniLM (reference) | difference |" in card_section(
+        card
+    )
     assert "| 1 | 0.250 | 0.300 | 0.100 | 0.300 | 0.900 | -0.050 |" in card_section(card)
     assert "MiniLM (reference): 0.9000" in dots(card)
     section = card_section(card | {"floor": [0.2, 0.3]})
@@ -34,7 +36,9 @@ def test_floors_that_have_names_stand_beside_the_claims_own():
 def test_a_docstring_may_tell_the_command_for_own_rows(monkeypatch):
     clip = recipes.get("clip")
     assert own_rows("clip", clip).endswith("data.options.folder=my/files data.columns=[image,text]")
-    monkeypatch.setattr(clip, "__doc__", "A.\n\n    antiphon train clip data.source=folder \\\n        width=8\n    antiphon x\n")
+    monkeypatch.setattr(
+        clip, "__doc__", "A.\n\n    antiphon train clip data.source=folder \\\n        width=8\n    antiphon x\n"
+    )
     assert own_rows("clip", clip) == "antiphon train clip data.source=folder width=8"
 
 

@@ -91,7 +91,8 @@ def card_section(card: Card) -> str:
         f"### {card['verdict'].capitalize()}: {_prose(card['claim'])}\n\n"
         f"{card['metric']}: {card['mean']:+.3f}, 95 % interval [{card['low']:+.3f}, {card['high']:+.3f}].\n\n"
         f"{dots(card)}\n\n"
-        f"{loss_curves(card)}" + "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *rows])
+        f"{loss_curves(card)}"
+        + "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *rows])
         + f"\n\n{_both(card)}{card['seconds']:.0f} s of runs, commit {card['commit']}, "
         + f"torch {card['versions']['torch']}."
     )
