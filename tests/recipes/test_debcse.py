@@ -323,11 +323,12 @@ def test_training_is_watched_and_ends_where_all_falls_together(tmp_path):
     cfg = debcse.tiny().but(train__steps=20, start__steps=2)
     run = Run.of("debcse", cfg, root=tmp_path)
     debcse.run(cfg, run)
-    told = [line for line in run.metrics() if "uniformity" in line]
-    assert [line["step"] for line in told] == [10, 20]
-    assert all({"alignment", "rank", "cosine"} <= set(line) for line in told)
-    strict = cfg.but(collapsed=told[0]["cosine"] - 0.01)
-    with pytest.raises(TrainingError, match="step 10: the mean cosine of different texts is"):
+    told = {line["step"]: line for line in run.metrics()}
+    assert all({"alignment", "uniformity", "rank", "cosine"} <= set(line) for line in told.values())
+    assert told[1]["rank"] != told[20]["rank"]
+    strict = cfg.but(collapsed=(told[10]["cosine"] + told[20]["cosine"]) / 2)
+    at = 10 if told[10]["cosine"] > told[20]["cosine"] else 20
+    with pytest.raises(TrainingError, match=f"step {at}: the mean cosine of different texts is"):
         debcse.run(strict, Run.of("debcse", strict, root=tmp_path))
 
 

@@ -89,7 +89,7 @@ def run(cfg: Config, run: Run) -> Measures:
     run.seed_all()
     learner.bound = bounds[0] if cfg.guard else None
     drawn = Drawn(items, pool, draws, guide_ND, hard=cfg.hard, seed=run.seed)
-    looking = [Every(cfg.watched, watch(run, cfg.collapsed))]
+    looking = [Every(cfg.watched, watch(cfg.collapsed))]
     fit(learner.train(), drawn.rows(), cfg.train, run, collate=drawn, every=looking)
     Space({"text": Branch(encoder, learner.branch.head)}).eval().save(run.folder / "space")
     measures |= trial.measured(items, learner.branch) | found.levels

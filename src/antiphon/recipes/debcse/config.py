@@ -63,7 +63,7 @@ class Config(Settings):
     reference: str | None = None
     """A published text encoder to measure beside, by name: an upper reference, not a floor."""
     watched: PositiveInt = 50
-    """Steps after which uniformity, alignment and rank are logged each time."""
+    """Steps between looks at whether training collapses; uniformity, alignment and rank are logged with the loss."""
     collapsed: Annotated[float, Field(gt=0, le=1)] = 0.8
     """The mean cosine of different texts at which training ends with an error."""
     start: Train = Train()

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from antiphon.distributed import rank
 from antiphon.encoders import Encoder
 from antiphon.encoders.heads import identity_head, unit
 from antiphon.encoders.space import Branch
@@ -19,7 +18,6 @@ from antiphon.objectives.contrast import contrast
 from antiphon.objectives.negatives import debiased_contrast
 from antiphon.objectives.targets import normalise_rows
 from antiphon.recipes.debcse.config import Config
-from antiphon.runs import Run
 from antiphon.training.fit import Moment, TrainingError
 from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.types import Views
@@ -37,6 +35,7 @@ class DebCSE(ContrastiveLearner):
     def __init__(self, cfg: Config, encoder: Encoder, bound: float | None = None) -> None:
         super().__init__()
         self.cfg, self.bound = cfg, bound
+        self.seen: Views = {}
         if isinstance(encoder, WordCnn):
             encoder.dropout.p = encoder.settings["dropout"] = cfg.dropout
         head = identity_head(encoder.width)
@@ -56,6 +55,7 @@ class DebCSE(ContrastiveLearner):
 
     def losses(self, views: Views) -> dict[str, Tensor]:
         """L, from texts to positives and hard negatives."""
+        self.seen = {name: views[name].detach() for name in ("text", "positive")}
         names = [name.removeprefix("has_") for name in views if name.startswith("has_") and name != "has_text"]
         keys, guide, there, origin = (
             torch.cat([views[f"{kind}{name}"] for name in names]) for kind in ("", "guide_", "has_", "origin_")
@@ -76,12 +76,23 @@ class DebCSE(ContrastiveLearner):
             }
         return {"contrast": contrast(scores, normalise_rows(own.to(scores.dtype)), mask=allowed | own)}
 
+    def levels(self) -> dict[str, float]:
+        """Of the last batch: how near texts are to their positives, and whether they spread over the sphere."""
+        texts = self.seen["text"]
+        if len(texts) < 2:
+            return {}
+        return {
+            "alignment": alignment(texts, self.seen["positive"]),
+            "uniformity": uniformity(texts),
+            "rank": effective_rank(texts, centred=True),
+            "cosine": mean_cosine(texts),
+        }
 
-def watch(run: Run, most: float) -> Callable[[Moment], None]:
-    """Logs a batch's alignment, uniformity, rank and mean cosine, without dropout, and says when training collapses.
+
+def watch(most: float) -> Callable[[Moment], None]:
+    """Says when training collapses, by the batch's vectors as they were compared.
 
     Args:
-        run: where they are logged.
         most: the mean cosine of different texts above which training ends.
 
     Raises:
@@ -92,24 +103,13 @@ def watch(run: Run, most: float) -> Callable[[Moment], None]:
     def look(moment: Moment) -> None:
         learner = moment.learner
         assert isinstance(learner, DebCSE)
-        with torch.no_grad():
-            views = learner.eval().embed(moment.batch)
-        learner.train()
-        texts, positives = views["text"], views["positive"]
-        mean = mean_cosine(texts)
-        if rank() == 0 and len(texts) > 1:
-            run.log(
-                moment.step,
-                alignment=alignment(texts, positives),
-                uniformity=uniformity(texts),
-                rank=effective_rank(texts, centred=True),
-                cosine=mean,
-            )
+        texts = learner.seen["text"]
         said = watching.observe(
             moment.step, loss=moment.losses["contrast"], batch_size=len(texts), vectors={"texts": texts}
         )
         for sentence in said:
             warnings.warn(sentence, CollapseWarning, stacklevel=2)
+        mean = mean_cosine(texts)
         if mean > most:
             raise TrainingError(
                 f"step {moment.step}: the mean cosine of different texts is {mean:.2f}, above collapsed={most:g}: "

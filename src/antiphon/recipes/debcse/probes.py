@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -66,7 +66,7 @@ class Trial:
             found |= {f"{name}/{key}": value for key, value in self._even(values).items()}
         return found
 
-    def _even(self, values: dict[str, Sequence[float]]) -> Measures:
+    def _even(self, values: Mapping[str, Sequence[float]]) -> Measures:
         """`even` of each set where it can be told, and the means over a split's sets."""
         found = {name: even(each, self.scored[name]) for name, each in values.items()}
         kept = {f"{name}/sts_even": value for name, value in found.items() if value is not None}

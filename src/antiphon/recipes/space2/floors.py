@@ -56,7 +56,7 @@ def floors(
 
 def tuned_floors(floors: Measures, examples: Sequence[int | str]) -> Measures:
     """The floors of fine-tuning: the nearest centroid of as many examples, where that is measured."""
-    found = {}
+    found: Measures = {}
     for number in examples:
         few = "full/centroid" if number == "all" else f"few_shot/{number}"
         found |= {

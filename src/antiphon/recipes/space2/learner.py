@@ -111,7 +111,7 @@ class Space2(ContrastiveLearner):
 
     def losses(self, views: Views) -> dict[str, Tensor]:
         """Of labelled and unlabelled turns, and of masked words."""
-        losses = {}
+        losses: dict[str, Tensor] = {}
         for name, label in (("text", "supervised"), ("other", "unsupervised")):
             if f"{name}_1" in views:
                 kind = KINDS[self.scores] if name == "text" else "none"

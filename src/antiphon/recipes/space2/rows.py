@@ -229,8 +229,7 @@ class TurnBatches:
 
 def _some(places: Sequence[int], count: int, generator: torch.Generator) -> list[int]:
     """So many of the places by chance, none of them twice; all where there are fewer."""
-    order = torch.randperm(len(places), generator=generator)[:count] if count else []
-    return [places[int(at)] for at in order]
+    return [places[at] for at in torch.randperm(len(places), generator=generator)[:count].tolist()]
 
 
 def _kind(tree: Sequence[Branch]) -> tuple[str | None, ...]:
