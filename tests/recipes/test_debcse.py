@@ -356,6 +356,16 @@ def test_arms_share_the_guide_and_a_user_needs_no_scores(tmp_path):
     assert not any(name.startswith("test/") for name in measures)
 
 
+def test_the_guard_goes_with_any_rule(tmp_path):
+    """Copies with a guard, and weighted pairs without."""
+    short = debcse.tiny().but(train__steps=2, start__steps=2)
+    for guard in (True, False):
+        for changes in ({"positives": "copy", "negatives": "none"}, {}):
+            cfg = short.but(guard=guard, **changes)
+            found = debcse.run(cfg, Run.of("debcse", cfg, root=tmp_path))
+            assert (found["false_negatives/left"] < found["false_negatives/all"]) == guard
+
+
 def test_a_language_model_may_be_the_guide(tmp_path):
     """Its vectors are centred on the corpus, no run is made for it, and whom a text draws is by them."""
     cfg = debcse.tiny().but(guide="scratch-tiny", layers=1, train__steps=2)

@@ -110,7 +110,7 @@ def _of_classes(cfg: Config, found: Material, guide: Embed, bound: float | None,
     texts, classes = list(found.trial.intents["text"]), list(found.trial.intents[cfg.classes])
     told = false_negatives(guide, texts, classes, bound, batch_size=cfg.train.batch_size, seed=seed)
     measures = {f"false_negatives/{name}": value for name, value in told.items()}
-    pool, candidates, vectors_ND = classed(found, guide, cfg.near)
+    pool, candidates, vectors_ND = found.of_classes or classed(found.trial, guide, cfg.near)
     bounds = thresholds(vectors_ND, cfg.alpha, cfg.beta, seed=seed)
     drawn = same_class(_draws(cfg, pool, candidates, vectors_ND, bounds), classes)
     return measures | {f"drawn/{name}": value for name, value in drawn.items()}

@@ -38,15 +38,20 @@ OF_THE_MATERIAL = (
 """What it depends on."""
 
 
+OfClasses = tuple[Pool, Candidates, Tensor]
+"""Texts with classes as a corpus of their own, nothing made of them; their candidates, and the guide's vectors."""
+
+
 @dataclass(frozen=True)
 class Material:
-    """What neither arms nor seeds change: the texts, what is asked, a guide that is not trained, and levels beside."""
+    """What neither arms nor seeds change: the texts, what is asked, a guide that is not trained, and what it finds."""
 
     pool: Pool
     trial: Trial
     guide: Embed | None
     levels: Measures
     refused: list[tuple[str, str]]
+    of_classes: OfClasses | None
 
 
 @lru_cache(maxsize=1)  # one process runs all arms and seeds of the claims
@@ -79,7 +84,9 @@ def material(settings: str) -> Material:
         other = Items(open_encoder("text", cfg.reference), trial.texts(), features())
         published = Branch(other.stand_in(), identity_head(other.encoder.width))
         levels |= {f"{cfg.reference}/{key}": value for key, value in trial.measured(other, published).items()}
-    return Material(pool, trial, None if cfg.guide is None else _model(cfg, pool, trial), levels, refused)
+    guide = None if cfg.guide is None else _model(cfg, pool, trial)
+    of_classes = None if guide is None or intents is None else classed(trial, guide, cfg.near)
+    return Material(pool, trial, guide, levels, refused, of_classes)
 
 
 def usable(rows: Iterable[tuple[str, str | None]], scored: dict[str, Any]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -121,9 +128,9 @@ def trained_guide(cfg: Config, run: Run, items: Items, pool: Pool) -> Embed:
     return partial(items.vectors, learner.branch)
 
 
-def classed(found: Material, guide: Embed, near: int) -> tuple[Pool, Candidates, Tensor]:
-    """The texts with classes as a corpus of their own, nothing made of them; candidates, and the guide's vectors."""
-    texts = list(found.trial.intents["text"])
+def classed(trial: Trial, guide: Embed, near: int) -> OfClasses:
+    """What may be drawn among the texts with classes."""
+    texts = list(trial.intents["text"])
     pool, vectors_ND = Pool(texts, list(range(len(texts)))), guide(texts)
     return pool, candidates_of(pool, vectors_ND, near=near, seed=0), vectors_ND
 
