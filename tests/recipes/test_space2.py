@@ -14,7 +14,18 @@ from antiphon.errors import UserError
 from antiphon.objectives.contrast import contrast
 from antiphon.objectives.targets import same_label
 from antiphon.recipes import space2
-from antiphon.recipes.space2.measures import Turns, bins, intent_scores, ndcg, read_intents, read_turns, tree_scores
+from antiphon.recipes.space2.learner import view_losses
+from antiphon.recipes.space2.material import far, material, shuffled, whole_dialogs
+from antiphon.recipes.space2.measures import (
+    Turns,
+    bins,
+    intent_scores,
+    ndcg,
+    read_intents,
+    read_turns,
+    tree_scores,
+    words_scores,
+)
 from antiphon.recipes.space2.rows import (
     MASK,
     TurnBatches,
@@ -46,6 +57,7 @@ TRAIN = [("trains", "inform", "to", "bern"), ("trains", "request", "fare", None)
 THANKS = [("buses", "thank_you", None, None)]
 NOTHING = []
 TREES = [BUS, TRAIN, THANKS, NOTHING, BUS, NOTHING, [(None, "play", "artist", "abba")]]
+BY_VIEW = [f"supervised_{view}" for view in VIEWS]
 SETTINGS = {"previous": "previous", "most": (6, 18), "tree": "tree", "levels": {}}
 
 
@@ -126,7 +138,7 @@ def test_the_loss_is_its_formula(count):
             weights = {j: float(r[i % 4, j % 4]) for j in others}
             parts = [weights[j] * math.log(exps[j] / sum(exps.values())) for j in others]
             total -= sum(parts) / sum(weights.values()) / (3 * 8)
-    found = space2.view_contrast(first, second, shared, temperature=0.3)
+    found = view_losses(first, second, shared, temperature=0.3).mean()
     assert found.item() == pytest.approx(total, abs=1e-10)
 
 
@@ -136,7 +148,7 @@ def test_scores_of_nought_and_one_are_hard_supcon():
     both = torch.cat([first, second])[:, 0]
     targets = same_label(labels.repeat(2), drop_diagonal=True).double()
     supcon = contrast(both @ both.T / 0.07, targets, mask=~torch.eye(10).bool())
-    assert torch.allclose(space2.view_contrast(first, second, shared, temperature=0.07), supcon)
+    assert torch.allclose(view_losses(first, second, shared, temperature=0.07), supcon)
 
 
 def test_turns_without_annotation_are_nt_xent():
@@ -148,7 +160,7 @@ def test_turns_without_annotation_are_nt_xent():
         both = torch.cat([first, second])[:, view]
         scores = (both @ both.T / 0.07).masked_fill(torch.eye(10).bool(), -math.inf)
         losses.append(cross_entropy(scores, torch.arange(10).roll(5)))
-    found = space2.view_contrast(first, second, torch.eye(5, dtype=torch.float64)[None], temperature=0.07)
+    found = view_losses(first, second, torch.eye(5, dtype=torch.float64)[None], temperature=0.07).mean()
     assert found.item() == pytest.approx(float(sum(losses)) / 2, rel=1e-6)
 
 
@@ -223,6 +235,93 @@ def test_turns_of_one_slot_come_together(tmp_path):
     places = _batch(batches, [0, 1])["row"].tolist()
     assert places[::4] == [0, 1]
     assert [place % 3 for place in places] == [0] * 4 + [1] * 4
+    for at in range(30):  # never the row itself, and none twice
+        assert len(set(_batch(batches, [at])["row"].tolist())) == 4
+
+
+def test_where_too_few_share_a_slot_others_come(tmp_path):
+    trees = [[("a", "inform", "to", "bern")], [("a", "inform", "to", "rome")], *([("b", "play", None, None)],) * 4]
+    batches = TurnBatches(_rows(tmp_path, trees), [], TreeCodes(trees), share=0.5, together=4, seed=0)
+    places = _batch(batches, [0])["row"].tolist()
+    assert places[:2] == [0, 1]
+    assert len(set(places)) == 4
+
+
+def test_shuffled_trees_are_others_and_nothing_else(tmp_path):
+    trees = [[("d", "inform", "to", str(at))] for at in range(40)]
+    rows = _rows(tmp_path, trees)
+    found = shuffled(rows, 0)
+    assert [row | {"tree": None} for row in found] == [row | {"tree": None} for row in rows]
+    assert sorted(row["tree"] for row in found) == sorted(row["tree"] for row in rows)
+    assert sum(row["tree"] != other["tree"] for row, other in zip(found, rows, strict=True)) > 30
+    assert found == shuffled(rows, 0) != shuffled(rows, 1)
+
+
+def test_domains_and_dialogs_are_held_out_whole():
+    def row(dialog, domain, *intents):
+        return {"dialog": dialog, "domain": domain, "tree": [(domain, intent, None, None) for intent in intents]}
+
+    parts = {
+        "train": [row("a", "buses"), row("b", "buses"), row("c", "buses")],
+        "dev": [row("b", "music"), row("d", "music")],
+        "test": [row("c", "movies"), row("d", "movies"), row("e", "movies")],
+    }
+    found = whole_dialogs(parts)
+    dialogs = {side: [each["dialog"] for each in rows] for side, rows in found.items()}
+    assert dialogs == {"train": ["a"], "dev": ["b"], "test": ["c", "d", "e"]}
+    unseen, domains = {"movies", "music"}, {"play": ("music",), "rate": ("books",), "find": ("books", "movies")}
+    kept = {
+        "buses": row("x", "buses", "play"), "books": row("x", None, "rate"), "movies": row("x", "movies"),
+        "music": row("x", None, "play"), "either": row("x", None, "find"), "both": row("x", None, "rate", "play"),
+        "unknown": row("x", None, "other"), "nothing": row("x", None),
+    }  # fmt: skip
+    assert [name for name, each in kept.items() if far(each, unseen, domains)] == ["buses", "books"]
+
+
+def _table(path, lines, split_by=None):
+    path.write_text("\n".join(lines))
+    return Pairs(source="folder", columns=("text",), options={"folder": str(path)}, split_by=split_by)
+
+
+def test_no_turn_of_a_held_out_domain_or_dialog_is_trained_on(tmp_path):
+    """The whole way: dialogs of two domains each, and more rows of which the intent tells the domain."""
+    turns = [
+        (f"word{at} of d{(at // 4 + at % 2) % 8}", f"t{at // 4}", f"d{(at // 4 + at % 2) % 8}") for at in range(200)
+    ]
+    own = [f"{text},{dialog},{domain},k" for text, dialog, domain in turns]
+    more = [*(f"other{at},d{at % 8}" for at in range(40)), "other40,strange"]
+    names = {f"d{at}": (f"d{at}",) for at in range(8)}
+    cfg = space2.tiny().but(
+        data=_table(tmp_path / "my.csv", ["text,dialog,domain,kind", *own], "domain"), unlabelled=(),
+        more=(_table(tmp_path / "more.csv", ["text,kind", *more]),), levels={"intent": "kind"}, domains=names,
+    )  # fmt: skip
+    found = material(cfg.model_dump_json(), 0)
+    held = {text.split()[-1] for turns in found.held.values() for text in turns.plain}
+    trained = [row for row in found.labelled if row["text"].startswith("word")]
+    assert len(held) >= 2
+    assert trained
+    assert not held & {row["domain"] for row in trained}
+    assert not {dialog for _, dialog, domain in turns if domain in held} & {row["dialog"] for row in trained}
+    assert {row["tree"][0][1] for row in found.labelled if row["text"].startswith("other")} == set(names) - held
+    assert found.counts["rows/left_out"] > 0
+
+
+def test_a_dialog_is_in_one_split_where_nothing_else_is_said(tmp_path):
+    own = _table(tmp_path / "my.csv", ["text,dialog,kind", *(f"word{at},t{at // 10},k{at % 3}" for at in range(200))])
+    cfg = space2.tiny().but(data=own, unlabelled=(), levels={"intent": "kind"})
+    found = material(cfg.model_dump_json(), 0)
+    held = {int(text[4:]) // 10 for turns in found.held.values() for text in turns.plain}
+    assert held
+    assert not held & {int(row["plain"][4:]) // 10 for row in found.labelled}
+
+
+def test_labels_that_are_asked_for_must_be_there(tmp_path):
+    own = _table(tmp_path / "my.csv", ["text,kind", *(f"word{at},k{at % 3}" for at in range(60))])
+    cfg = space2.tiny().but(data=own, unlabelled=(), levels={}, asked=(), train__steps=2)
+    with pytest.raises(UserError, match="scores=views wants labels, and no row of folder has any"):
+        space2.run(cfg, Run.of("space2", cfg, root=tmp_path / "runs"))
+    without = cfg.but(scores="none")
+    assert space2.run(without, Run.of("space2", without, root=tmp_path / "runs"))["test/tree/spearman"] == 0
 
 
 def test_frequent_words_and_drawn_rows(tmp_path):
@@ -245,8 +344,9 @@ def _learner(rows, **changes):
 @pytest.mark.parametrize(
     ("scores", "names"),
     [
-        ("views", {"supervised", "supervised_mlm", "unsupervised", "unsupervised_mlm"}),
-        ("labelled", {"supervised", "supervised_mlm"}),
+        ("views", {*BY_VIEW, "supervised_mlm", "unsupervised", "unsupervised_mlm"}),
+        ("labelled", {*BY_VIEW, "supervised_mlm"}),
+        ("combined", {"supervised", "supervised_mlm", "unsupervised", "unsupervised_mlm"}),
         ("mlm", {"supervised_mlm", "unsupervised_mlm"}),
     ],
 )
@@ -270,13 +370,31 @@ def test_the_arms_differ_in_the_labelled_half_alone(tmp_path):
         batch = _batch(TurnBatches(rows, rows, codes, share=0.5, together=1, seed=0), range(7))
         batch.pop("quarantine")
         views = learner.embed(batch)
-        found[scores] = {name: loss.item() for name, loss in learner.losses(views).items()}
-        wanted = space2.view_contrast(
+        losses = learner.losses(views)
+        found[scores] = {"unsupervised": losses.pop("unsupervised").item(), "supervised": sum(losses.values()).item()}
+        wanted = view_losses(
             views["text_1"], views["text_2"], pair_scores(scores, views["codes"], codes.starts), temperature=0.07
         )
-        assert found[scores]["supervised"] == pytest.approx(wanted.item())
+        assert found[scores]["supervised"] == pytest.approx(wanted.mean().item(), rel=1e-5)
     assert len({round(each["supervised"], 5) for each in found.values()}) == 4
     assert len({round(each["unsupervised"], 5) for each in found.values()}) == 1
+
+
+def test_views_may_weigh_more_or_nothing(tmp_path):
+    rows = _rows(tmp_path)
+    learner, _, codes = _learner(rows, mlm=0, view_weights={"I": 0, "D": 3})
+    batch = _batch(TurnBatches(rows, [], codes, share=0.5, together=1, seed=0), range(7))
+    batch.pop("quarantine")
+    views = learner.embed(batch)
+    own = view_losses(
+        views["text_1"], views["text_2"], pair_scores("views", views["codes"], codes.starts), temperature=0.07
+    )
+    weights = {view: {"I": 0, "D": 3}.get(view, 1) for view in VIEWS}
+    wanted = {f"supervised_{v}": w * own[at].item() / 11 for at, (v, w) in enumerate(weights.items())}
+    assert {name: loss.item() for name, loss in learner.losses(views).items()} == pytest.approx(wanted, rel=1e-5)
+    for weights in ({"X": 1}, dict.fromkeys(VIEWS, 0)):
+        with pytest.raises(UserError, match="wanted weights of D, I, S"):
+            _learner(rows, view_weights=weights)
 
 
 def test_masked_words_are_guessed_by_the_word_vectors(tmp_path):
@@ -331,6 +449,9 @@ def test_examples_and_questions_never_meet():
     own = read_intents(space2.Asked(name="made", data=made, test=made.but(limit=90), classes="shape"))
     assert [len(own.places[side]) for side in ("dev", "test", "pool")] == [48, 90, 432]
     onehot = np.eye(6)[intents.labels]
+    words = words_scores(intents, shots=(1, 2), seed=0)
+    assert set(words) == {f"{s}/{k}" for s in ("dev", "test") for k in ("few_shot/1", "few_shot/2", "full/centroid")}
+    assert words["test/full/centroid"] == 1  # "a red circle": of the six shapes one is in the text
     found = intent_scores(lambda texts: onehot, intents, shots=(1, 2), seed=0, l2=0.1)
     assert set(found) == {
         f"{s}/{k}" for s in ("dev", "test") for k in ("few_shot/1", "few_shot/2", "logistic/2", "full/centroid")
@@ -356,6 +477,8 @@ def test_tuning_learns_and_leaves_the_space_as_it_is(tmp_path):
     measures = space2.run(cfg, Run.of("space2", cfg, root=tmp_path))
     assert measures["test/tuned/all"] > 0.9 > measures["chance/test/full"] == pytest.approx(1 / 6)
     assert measures["test/made/tuned/2"] == measures["test/tuned/2"]
+    assert measures["tfidf/test/tuned/all"] == measures["tfidf/test/full/centroid"]
+    assert measures["jaccard/test/made/tuned/all"] == measures["jaccard/test/full/centroid"]
     assert measures["test/tree/spearman"] == pytest.approx(measures["random/test/tree/spearman"])
 
 
@@ -388,7 +511,9 @@ def test_nothing_trained_is_the_random_floor(tmp_path):
     cfg = space2.tiny().but(scores="random", tune=False)
     measures = space2.run(cfg, Run.of("space2", cfg, root=tmp_path))
     assert measures["test/tree/spearman"] == pytest.approx(measures["random/test/tree/spearman"])
-    shuffled = cfg.but(scores="shuffled", train__steps=3)
-    again = space2.run(shuffled, Run.of("space2", shuffled, root=tmp_path))
+    other = cfg.but(scores="shuffled", train__steps=3)
+    again = space2.run(other, Run.of("space2", other, root=tmp_path))
     assert again["random/test/tree/spearman"] == measures["random/test/tree/spearman"]
-    assert set(Run.of("space2", shuffled, root=tmp_path).pictures()) == {"trees", "projections", "shared"}
+    assert {f"{at}{name}" for at in ("rank/", "rank/start/") for name in (*VIEWS, "h")} <= set(again)
+    assert again["rank/D"] != again["rank/start/D"] == measures["rank/D"]
+    assert set(Run.of("space2", other, root=tmp_path).pictures()) == {"trees", "projections", "shared"}

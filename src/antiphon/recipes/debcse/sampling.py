@@ -5,7 +5,8 @@ looks alike, so its propensity is e+ = surf, and of a random negative e- = 1 - s
 
     w+(c) = 1[sem >= alpha] sem / e+        w-(c) = 1[sem <= beta] (1 - sem) / e-
 
-Weights are cut at their 95th percentile and divided by their sum (self-normalised inverse propensity weights).
+Weights are cut at a percentile of theirs (the 95th) and divided by their sum (self-normalised inverse propensity
+weights).
 
 Axes: N texts, D width of the guide.
 """
@@ -26,7 +27,10 @@ from antiphon.data.augment.text import crop_words, drop_words, repeat_words, swa
 from antiphon.decode import split_words
 from antiphon.evaluation.floors import TfIdf, length_ratio
 
-Rule = Literal["dropout", "neighbours", "surface", "semantic", "weighted", "unclipped"]
+Positives = Literal["copy", "neighbours", "surface", "semantic", "weighted"]
+Negatives = Literal["none", "surface", "semantic", "weighted"]
+Chances = tuple[list[int], list[float]]
+"""Places in a pool, and how likely each is: they sum to one, or there is no place at all."""
 
 CHANGES: dict[str, Callable[[str, torch.Generator], str]] = {
     "repetition": partial(repeat_words, chance=0.2),
@@ -97,10 +101,10 @@ def pool_of(corpus: Sequence[str], seed: int) -> Pool:
 
 @dataclass(frozen=True)
 class Draws:
-    """What each text of the corpus draws from: places in the pool, and chances that sum to one (or no place at all)."""
+    """What each text of the corpus draws from."""
 
-    positives: list[tuple[list[int], list[float]]]
-    negatives: list[tuple[list[int], list[float]]]
+    positives: list[Chances]
+    negatives: list[Chances]
 
 
 @dataclass(frozen=True)
@@ -152,41 +156,73 @@ def thresholds(guide_ND: Float[Tensor, "n d"], alpha: float, beta: float, *, see
 
 
 def draws_of(
-    rule: Rule, pool: Pool, found: Candidates, guide_ND: Float[Tensor, "n d"], bounds: tuple[float, float], least: float
+    positives: Positives,
+    negatives: Negatives,
+    pool: Pool,
+    found: Candidates,
+    guide_ND: Float[Tensor, "n d"],
+    bounds: tuple[float, float],
+    *,
+    least: float,
+    cut: float | None,
 ) -> Draws:
-    """Chances of the candidates under a rule.
+    """Chances of the candidates, under a rule for each side.
 
     Args:
-        rule: dropout: the text itself, no negatives; neighbours: one of the nearest by sem, evenly, no negatives;
-            surface: by 1 / e alone; semantic: by sem alone; weighted: w; unclipped: w, not cut.
+        positives: copy: the text itself, as SimCSE has it; neighbours: one of the nearest by sem, evenly; surface: by
+            1 / e alone; semantic: by sem alone; weighted: by w.
+        negatives: none, or as above.
         pool: as the candidates'.
         found: of the corpus.
         guide_ND: as `candidates_of`.
         bounds: alpha and beta, as cosines.
         least: of a propensity.
+        cut: the quantile of the weights that the highest are cut at; None leaves them.
     """
-    if rule in ("dropout", "neighbours"):
-        positives = [
-            [at] if rule == "dropout" else [place for place in places if pool.origin[place] != at] or [at]
-            for at, places in enumerate(found.positives)
-        ]
-        return Draws([(one, [1 / len(one)] * len(one)) for one in positives], [([], [])] * len(positives))
-    sides = []
-    for side, places_of in (("positive", found.positives), ("negative", found.negatives)):
+
+    def by_weight(rule: str, side: str, places_of: list[list[int]]) -> list[Chances]:
         weights = [
             [_weight(rule, side, float(guide_ND[at] @ guide_ND[place]), found.surface[at][place], bounds, least)
              for place in places]
             for at, places in enumerate(places_of)
         ]  # fmt: skip
         every = [weight for row in weights for weight in row if weight > 0]
-        top = float(np.quantile(every, 0.95)) if every and rule != "unclipped" else float("inf")
-        sides.append(
-            [_chances(places, [min(w, top) for w in row]) for places, row in zip(places_of, weights, strict=True)]
-        )
-    return Draws(*sides)
+        top = float(np.quantile(every, cut)) if every and cut is not None else float("inf")
+        return [_chances(places, [min(w, top) for w in row]) for places, row in zip(places_of, weights, strict=True)]
+
+    if positives in ("copy", "neighbours"):
+        drawn = [
+            _evenly([at] if positives == "copy" else [place for place in places if pool.origin[place] != at] or [at])
+            for at, places in enumerate(found.positives)
+        ]
+    else:
+        drawn = by_weight(positives, "positive", found.positives)
+    none: list[Chances] = [([], [])] * len(drawn)
+    return Draws(drawn, none if negatives == "none" else by_weight(negatives, "negative", found.negatives))
 
 
-def _weight(rule: Rule, side: str, sem: float, surf: float, bounds: tuple[float, float], least: float) -> float:
+def same_class(draws: Draws, classes: Sequence[str]) -> dict[str, float]:
+    """How often what is drawn is of the text's own class: `right_positives`, the text itself left out, and
+    `wrong_negatives`; either is not there where nothing is drawn.
+
+    Args:
+        draws: of texts that nothing else was made of.
+        classes: of the texts.
+    """
+    found = {}
+    for name, side in (("right_positives", draws.positives), ("wrong_negatives", draws.negatives)):
+        shares = []
+        for at, (places, chances) in enumerate(side):
+            others = [(p, chance) for p, chance in zip(places, chances, strict=True) if p != at]
+            if others:
+                right = sum(chance for p, chance in others if classes[p] == classes[at])
+                shares.append(right / sum(chance for _, chance in others))
+        if shares:
+            found[name] = sum(shares) / len(shares)
+    return found
+
+
+def _weight(rule: str, side: str, sem: float, surf: float, bounds: tuple[float, float], least: float) -> float:
     alpha, beta = bounds
     fits = sem >= alpha if side == "positive" else sem <= beta
     meaning = max(sem, 0.0) if side == "positive" else 1 - sem
@@ -196,7 +232,11 @@ def _weight(rule: Rule, side: str, sem: float, surf: float, bounds: tuple[float,
     return meaning * fits / (1.0 if rule == "semantic" else propensity)
 
 
-def _chances(places: list[int], weights: list[float]) -> tuple[list[int], list[float]]:
+def _evenly(places: list[int]) -> Chances:
+    return places, [1 / len(places)] * len(places)
+
+
+def _chances(places: list[int], weights: list[float]) -> Chances:
     total = sum(weights)
     kept = [(place, weight / total) for place, weight in zip(places, weights, strict=True) if weight > 0]
     return [place for place, _ in kept], [chance for _, chance in kept]

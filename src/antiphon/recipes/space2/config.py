@@ -11,29 +11,33 @@ from antiphon.config import Share
 from antiphon.data.pairs import Pairs
 from antiphon.encoders.heads import HeadConfig
 from antiphon.encoders.towers import Tower
-from antiphon.recipes.space2.measures import (
-    Asked,
-)
+from antiphon.recipes.space2.measures import Asked
 from antiphon.training.fit import Train
 
 
-def _dialogs(*sets: str, split_by: str | None = None) -> Pairs:
+def dialogs(*sets: str, split_by: str | None = None) -> Pairs:
+    """Turns of the source `dialogs`."""
     return Pairs(source="dialogs", options={"sets": list(sets)}, columns=("text",), split_by=split_by)
 
 
-def _intents(name: str, split: str = "train") -> Pairs:
+def intents(name: str, split: str = "train") -> Pairs:
+    """Utterances of the source `intents`."""
     return Pairs(source="intents", options={"sets": [name], "split": split}, columns=("text",))
 
 
 class Config(Settings):
     """Settings of the recipe."""
 
-    data: Pairs = _dialogs("sgd", split_by="domain")
-    """Labelled turns; with split_by=domain those of a field of life are in one split, so dev and test are unseen."""
-    more: tuple[Pairs, ...] = (_dialogs("snips", "atis", "woz2", "simm"),)
+    data: Pairs = dialogs("sgd", split_by="domain")
+    """Labelled turns. With split_by=domain, dev and test have domains and dialogs that training never sees; None takes
+    `dialog`, where the rows have it."""
+    more: tuple[Pairs, ...] = ()
     """More labelled turns, for training alone; of them, none of a domain that dev or test has, if split_by=domain."""
-    unlabelled: tuple[Pairs, ...] = (_dialogs("restaurant8k", "dstc8", "simr"),)
+    unlabelled: tuple[Pairs, ...] = ()
     """Turns without labels, chosen in the same way."""
+    domains: dict[str, tuple[str, ...]] = {}
+    """Of intents, the domains that they may be of, for turns without one; if split_by=domain, turns with neither are
+    left out."""
     tree: str | None = "tree"
     """The column with trees as JSON: [[domain, intent, slot, value], ...], null for none."""
     levels: dict[str, str] = {}
@@ -47,6 +51,8 @@ class Config(Settings):
     most: PositiveInt = 18
     """How many words of the turn itself are read."""
     text: Tower = Tower(encoder="scratch-small-words", head=HeadConfig(pooling="attention", norm="none", dropout=0.2))
+    dropout: Share = 0.2
+    """On the vectors of words."""
     scores: Literal["views", "combined", "exact", "none", "shuffled", "labelled", "mlm", "random"] = "views"
     together: PositiveInt = 1
     """How many turns of one domain and slot come together in a batch; a step has batch_size times as many turns."""
@@ -54,16 +60,15 @@ class Config(Settings):
     projected: PositiveInt = 64
     """Width of each of the ten projections."""
     temperature: PositiveFloat = 0.07
+    view_weights: dict[str, NonNegativeFloat] = {}
+    """Of the views' losses, by view, 1 for those that are not named: {"I": 0} leaves out what "thank you" answers."""
     mlm: NonNegativeFloat = 0.1
     """Weight of the masked words' loss; 0 leaves them out."""
     masked: Share = 0.15
     """Share of the words that are masked in turns without values."""
     vocabulary: PositiveInt = 2000
     """Masked words are asked for where they are among so many most frequent ones."""
-    asked: tuple[Asked, ...] = (
-        Asked(name="banking77", data=_intents("banking77")),
-        Asked(name="clinc150", data=_intents("clinc150"), test=_intents("clinc150", "val")),
-    )
+    asked: tuple[Asked, ...] = ()
     """Utterances with intents, never seen in training."""
     shots: tuple[PositiveInt, ...] = (5, 10)
     l2: PositiveFloat | None = 1e-4

@@ -9,8 +9,17 @@ import numpy as np
 import torch
 
 from antiphon.encoders.space import Space
-from antiphon.evaluation.floors import TfIdf, published
-from antiphon.recipes.space2.measures import Embed, Intents, Turns, intent_scores, means, tree_scores
+from antiphon.evaluation.floors import TfIdf, jaccards, published
+from antiphon.recipes.space2.measures import (
+    Embed,
+    Intents,
+    Turns,
+    intent_scores,
+    means,
+    ranking_scores,
+    tree_scores,
+    words_scores,
+)
 from antiphon.runs import Measures
 
 
@@ -24,7 +33,7 @@ def floors(
     reference: str | None,
     seed: int,
 ) -> Measures:
-    """Measures of `random`, `tfidf`, the reference, and `chance`.
+    """Measures of `random`, `tfidf`, `jaccard`, the reference, and `chance`.
 
     Args:
         space: before training.
@@ -34,27 +43,47 @@ def floors(
         seed: of the examples that are drawn.
     """
     found = {f"chance/{side}/full": chance(asked) for side in ("dev", "test")}
-    embed = partial(own_vectors, space)
-    names = ("random", "tfidf", *((reference,) if reference else ()))
-    for name in names:
-        trees: Measures = {}
-        for side, turns in held.items():
-            if name == "random":
-                vectors = embed(turns.texts)
-            elif name == "tfidf":
-                vectors = TfIdf(turns.texts)(turns.texts)
-            else:
-                vectors = published_units(name, turns.plain)
-            trees |= {f"{side}/tree/{key}": value for key, value in tree_scores(vectors, turns).items()}
-        by_set = {}
-        for key, intents in asked.items():
-            read: Embed = partial(published_units, name)
-            if name in ("random", "tfidf"):
-                read = embed if name == "random" else _words_of(intents)
-            penalty = None if name == "tfidf" else l2  # its vectors are too wide
-            by_set[key] = intent_scores(read, intents, shots=shots, seed=seed, l2=penalty)
+    for name in ("random", "tfidf", "jaccard", *((reference,) if reference else ())):
+        trees = {
+            f"{side}/tree/{key}": value
+            for side, turns in held.items()
+            for key, value in _trees(name, space, turns).items()
+        }
+        by_set = {key: _intents(name, space, of, shots=shots, seed=seed, l2=l2) for key, of in asked.items()}
         found |= {f"{name}/{key}": value for key, value in (trees | means(by_set)).items()}
     return found
+
+
+def tuned_floors(floors: Measures, examples: Sequence[int | str]) -> Measures:
+    """The floors of fine-tuning: the nearest centroid of as many examples, where that is measured."""
+    found: Measures = {}
+    for number in examples:
+        few = "full/centroid" if number == "all" else f"few_shot/{number}"
+        found |= {
+            key.replace(few, f"tuned/{number}"): value for key, value in floors.items() if key.endswith(f"/{few}")
+        }
+    return found
+
+
+def _trees(name: str, space: Space, turns: Turns) -> Measures:
+    if name == "random":
+        return tree_scores(own_vectors(space, turns.texts), turns)
+    if name == "tfidf":
+        return tree_scores(TfIdf(turns.texts)(turns.texts), turns)
+    if name == "jaccard":
+        return ranking_scores(jaccards(turns.texts, turns.texts), turns)
+    return tree_scores(published_units(name, turns.plain), turns)
+
+
+def _intents(
+    name: str, space: Space, intents: Intents, *, shots: Sequence[int], seed: int, l2: float | None
+) -> Measures:
+    if name == "jaccard":
+        return words_scores(intents, shots=shots, seed=seed)
+    if name == "tfidf":  # no logistic regression: its vectors are too wide
+        return intent_scores(_words_of(intents), intents, shots=shots, seed=seed, l2=None)
+    embed: Embed = partial(own_vectors, space) if name == "random" else partial(published_units, name)
+    return intent_scores(embed, intents, shots=shots, seed=seed, l2=l2)
 
 
 def own_vectors(space: Space, texts: Sequence[str]) -> np.ndarray:

@@ -5,6 +5,7 @@ Axes: B rows, N turns of all processes, M = 2N copies, V views, P width of a pro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn.functional import cross_entropy, normalize, pad
 from antiphon.encoders.heads import Head, HeadConfig
 from antiphon.encoders.space import Branch, branches_of
 from antiphon.encoders.words import WordCnn
+from antiphon.errors import UserError
 from antiphon.objectives.contrast import contrast
 from antiphon.objectives.targets import normalise_rows
 from antiphon.recipes.space2.trees import VIEWS, Scores, pair_scores
@@ -41,6 +43,10 @@ class Space2(ContrastiveLearner):
         scores: what labelled turns are taught; the recipe's field.
         temperature: of the contrast.
         mlm: weight of the masked words' loss.
+        view_weights: of the views' losses, by view; 1 for those that are not named.
+
+    Raises:
+        UserError: a weight of no view, or none above zero.
     """
 
     starts: Tensor
@@ -59,8 +65,13 @@ class Space2(ContrastiveLearner):
         scores: str,
         temperature: float,
         mlm: float,
+        view_weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
+        by_view = dict.fromkeys(VIEWS, 1.0) | dict(view_weights or {})
+        if by_view.keys() != VIEWS.keys() or not any(by_view.values()):
+            raise UserError(f"view_weights={view_weights}: wanted weights of {', '.join(VIEWS)}, one of them above 0")
+        self.shares = [weight / sum(by_view.values()) for weight in by_view.values()]
         self.scores, self.temperature, self.mlm = scores, temperature, mlm
         self.branches = nn.ModuleDict({"text": Branch(encoder, Head(encoder.width, width, head))})
         self.projections = nn.Linear(width, len(VIEWS) * projected)
@@ -100,14 +111,17 @@ class Space2(ContrastiveLearner):
 
     def losses(self, views: Views) -> dict[str, Tensor]:
         """Of labelled and unlabelled turns, and of masked words."""
-        losses = {}
+        losses: dict[str, Tensor] = {}
         for name, label in (("text", "supervised"), ("other", "unsupervised")):
             if f"{name}_1" in views:
                 kind = KINDS[self.scores] if name == "text" else "none"
                 shared = pair_scores(kind, views["codes"], self.starts)
-                losses[label] = view_contrast(
-                    views[f"{name}_1"], views[f"{name}_2"], shared, temperature=self.temperature
-                )
+                losses_V = view_losses(views[f"{name}_1"], views[f"{name}_2"], shared, temperature=self.temperature)
+                parts = [share * loss for share, loss in zip(self.shares, losses_V, strict=True)]
+                if kind == "views":  # each view's part is logged
+                    losses |= {f"{label}_{view}": part for view, part in zip(VIEWS, parts, strict=True)}
+                else:
+                    losses[label] = torch.stack(parts).sum()
             if f"{name}_lost" in views:
                 lost, asked = views[f"{name}_lost"].sum(), views[f"{name}_asked"].sum()
                 losses[f"{label}_mlm"] = self.mlm * lost / asked.clamp(min=1)
@@ -141,14 +155,16 @@ def _joined(parts: list[Padded]) -> Padded:
     )
 
 
-def view_contrast(
+def view_losses(
     first_NVP: Float[Tensor, "n v p"],
     second_NVP: Float[Tensor, "n v p"],
     shared_SNN: Float[Tensor, "s n n"],
     *,
     temperature: float,
-) -> Float[Tensor, ""]:
-    """Soft SupCon over two copies of N turns in each of V projections; the mean over projections and 2N anchors.
+) -> Float[Tensor, " v"]:
+    """Soft SupCon over two copies of N turns in each of V projections; the mean over 2N anchors.
+
+    A view in which no two turns share anything has the identity for r, and so the loss of SimCLR.
 
     Args:
         first_NVP: unit vectors of one copy.
@@ -157,8 +173,9 @@ def view_contrast(
         temperature: the cosines are divided by it.
     """
     both_VMP = torch.cat([first_NVP, second_NVP]).transpose(0, 1)
-    scores_VMM = both_VMP @ both_VMP.transpose(1, 2) / temperature
-    others_MM = ~torch.eye(scores_VMM.shape[1], dtype=torch.bool, device=scores_VMM.device)
-    shared_VMM = (shared_SNN.repeat(1, 2, 2) * others_MM).expand_as(scores_VMM)
-    targets = normalise_rows(shared_VMM.flatten(0, 1))
-    return contrast(scores_VMM.flatten(0, 1), targets, mask=others_MM.repeat(len(scores_VMM), 1))
+    others_MM = ~torch.eye(both_VMP.shape[1], dtype=torch.bool, device=both_VMP.device)
+    losses = []
+    for both_MP, shared_NN in zip(both_VMP, shared_SNN.expand(len(both_VMP), -1, -1), strict=True):
+        targets_MM = normalise_rows(shared_NN.repeat(2, 2) * others_MM)
+        losses.append(contrast(both_MP @ both_MP.T / temperature, targets_MM, mask=others_MM))
+    return torch.stack(losses)

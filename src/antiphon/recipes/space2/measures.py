@@ -8,7 +8,7 @@ Axes: N turns or utterances, D width, C intents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ from torch import Tensor
 from antiphon.config import Config
 from antiphon.data.pairs import Pairs, load
 from antiphon.errors import UserError
+from antiphon.evaluation.floors import jaccards
+from antiphon.evaluation.geometry import effective_rank
 from antiphon.evaluation.probe import fit_logistic
 from antiphon.recipes.space2.rows import drawn
 from antiphon.recipes.space2.trees import VIEWS, TreeCodes, combined_scores, view_scores
@@ -99,21 +101,36 @@ def intent_scores(embed: Embed, intents: Intents, *, shots: Sequence[int], seed:
     Raises:
         UserError: an intent has fewer examples than the most of `shots`.
     """
-    vectors = embed(intents.texts)
+    vectors, labels, found = embed(intents.texts), intents.labels, dict[str, list[float]]()
+    for name, chosen in _examples(intents, shots, seed):
+        _add(found, name, intents, _by_centroid(vectors, chosen, labels))
+        logistic = f"logistic/{max(shots)}"
+        if l2 is not None and name == f"few_shot/{max(shots)}" and f"dev/{logistic}" not in found:
+            _add(found, logistic, intents, _by_logistic(vectors, chosen, labels, l2))
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def words_scores(intents: Intents, *, shots: Sequence[int], seed: int) -> Measures:
+    """The same by words in common: of the intent whose examples' Jaccard indices have the highest mean."""
+    found = dict[str, list[float]]()
+    for name, chosen in _examples(intents, shots, seed):
+        _add(found, name, intents, _by_words(intents.texts, chosen, intents.labels))
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def _examples(intents: Intents, shots: Sequence[int], seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """What is measured, and the places of the examples for it."""
     pool, labels = intents.places["pool"], intents.labels
     fewest = np.bincount(labels[pool]).min()
     if fewest < max(shots):
         raise UserError(f"shots={list(shots)}: an intent has {fewest} examples; ask for fewer")
-    generator, found = np.random.default_rng(seed), dict[str, list[float]]()
-    for draw in range(DRAWS):
+    generator = np.random.default_rng(seed)
+    for _ in range(DRAWS):
         order = generator.permutation(pool)
         for number in shots:
             chosen = np.concatenate([order[labels[order] == label][:number] for label in np.unique(labels)])
-            _add(found, f"few_shot/{number}", intents, _by_centroid(vectors, chosen, labels))
-            if draw == 0 and number == max(shots) and l2 is not None:
-                _add(found, f"logistic/{number}", intents, _by_logistic(vectors, chosen, labels, l2))
-    _add(found, "full/centroid", intents, _by_centroid(vectors, pool, labels))
-    return {name: sum(values) / len(values) for name, values in found.items()}
+            yield f"few_shot/{number}", chosen
+    yield "full/centroid", pool
 
 
 def read_turns(rows: Sequence[Mapping[str, Any]], most: int, seed: int) -> Turns:
@@ -137,7 +154,11 @@ def tree_scores(vectors: Matrix, turns: Turns) -> Measures:
     """Spearman's correlation of cosines with the mean over views of what trees share (`spearman`), with each view's
     and with the combined score; and nDCG of ranking all others, at 10 and over all, the mean share being the gain.
     """
-    cosines = _dense(vectors @ vectors.T)
+    return ranking_scores(_dense(vectors @ vectors.T), turns)
+
+
+def ranking_scores(cosines: np.ndarray, turns: Turns) -> Measures:
+    """`tree_scores` of any likeness of every two turns."""
     upper = np.triu(turns.counts, 1)
     found = {"spearman": _spearman(cosines[upper], turns.shared[upper])}
     found["spearman_combined"] = _spearman(cosines[upper], turns.combined[upper])
@@ -192,6 +213,15 @@ def projected(views: Float[Tensor, "n v p"], turns: Turns) -> list[list[float]]:
     ]
 
 
+def ranks(views: Float[Tensor, "n v p"], vectors: np.ndarray) -> Measures:
+    """Effective ranks of each projection, `rank/D`, and of h, `rank/h`: few directions are a collapse."""
+    found = {f"rank/{view}": each for view, each in zip(VIEWS, views.unbind(1), strict=True)}
+    return {
+        name: effective_rank(each, centred=True)
+        for name, each in (found | {"rank/h": torch.from_numpy(vectors)}).items()
+    }
+
+
 def means(by_set: Mapping[str, Measures]) -> Measures:
     """Each set's numbers, `test/banking77/few_shot/5`, and their mean, `test/few_shot/5`."""
     found: dict[str, list[float]] = {}
@@ -218,6 +248,20 @@ def _by_centroid(vectors: Matrix, chosen: np.ndarray, labels: np.ndarray) -> Cal
     centroids = _dense(mean @ vectors)
     centroids = centroids / np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)
     return lambda places: (vectors[places] @ centroids.T).argmax(1)
+
+
+def _by_words(texts: Sequence[str], chosen: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    counts = np.bincount(labels[chosen])
+    mean = sparse.csr_matrix(
+        (1 / counts[labels[chosen]], (np.arange(len(chosen)), labels[chosen])), shape=(len(chosen), len(counts))
+    )
+    examples = [texts[at] for at in chosen]
+
+    def answer(places: np.ndarray) -> np.ndarray:
+        parts = np.array_split(places, range(500, len(places), 500))  # all with all would be half a gigabyte
+        return np.concatenate([(jaccards([texts[at] for at in part], examples) @ mean).argmax(1) for part in parts])
+
+    return answer
 
 
 def _by_logistic(

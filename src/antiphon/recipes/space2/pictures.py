@@ -26,7 +26,7 @@ def draw(
     reference: str | None,
 ) -> None:
     """Keep three pictures with the run, all of the held-out turns of the test split."""
-    kinds = {"this run": "", "random encoder": "random/", "TF-IDF": "tfidf/"}
+    kinds = {"this run": "", "random encoder": "random/", "TF-IDF": "tfidf/", "Jaccard": "jaccard/"}
     kinds |= {f"{reference} (reference)": f"{reference}/"} if reference else {}
     by_view = {name: [measures[f"{key}test/tree/spearman_{view}"] for view in VIEWS] for name, key in kinds.items()}
     said = "Held-out turns: rank correlation of cosines with the share of their trees that two turns have, by view."

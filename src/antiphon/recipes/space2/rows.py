@@ -173,7 +173,7 @@ class TurnBatches:
 
     Entries: `text`, `text_masked` and `codes` of the labelled turns, `other` and `other_masked` of the unlabelled.
     With `together` = m, every row brings m - 1 others that share its first domain and slot (its first domain and
-    intent, where it has no slot), so that views of values have positives.
+    intent, where it has no slot), so that views of values have positives; where there are too few of these, others.
 
     Args:
         rows: the labelled ones, as `with_words` gives them.
@@ -214,13 +214,22 @@ class TurnBatches:
     def _company(self, row: Row) -> list[Row]:
         key = f"{self.seed}/{row[EPOCH]}/{row[INDEX]}/together".encode()
         generator = torch.Generator().manual_seed(int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big"))
-        places = self.like[_kind(row["tree"])]
-        chosen = [places[whole(len(places), generator)] for _ in range(self.together - 1)]
+        alike = [place for place in self.like[_kind(row["tree"])] if place != row[INDEX]]
+        chosen = _some(alike, self.together - 1, generator)
+        if len(chosen) < self.together - 1:  # all batches have one size, and a turn that comes twice teaches nothing
+            taken = {row[INDEX], *chosen}
+            others = [place for place in range(len(self.rows)) if place not in taken]
+            chosen += _some(others, self.together - 1 - len(chosen), generator)
         return [{**self.rows[place], INDEX: place, EPOCH: row[EPOCH]} for place in chosen]
 
     def _another(self, _: Any, generator: torch.Generator) -> tuple[list[int], list[int]]:
         ids, _places = self.others[whole(len(self.others), generator)]
         return ids, []
+
+
+def _some(places: Sequence[int], count: int, generator: torch.Generator) -> list[int]:
+    """So many of the places by chance, none of them twice; all where there are fewer."""
+    return [places[at] for at in torch.randperm(len(places), generator=generator)[:count].tolist()]
 
 
 def _kind(tree: Sequence[Branch]) -> tuple[str | None, ...]:

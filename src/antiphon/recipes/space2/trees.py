@@ -2,7 +2,8 @@
 
 A view is a set: nodes D, I, S, V (domain, intent, slot, value), edges DI, IS, SV, paths DIS, ISV, DISV. Two turns score
 the Jaccard index of their sets in each view. Sets are held as numbers, so that all scores of a batch are one product of
-a sparse incidence matrix with itself: shared = A A^T, union = |a| + |b| - shared.
+a sparse incidence matrix with itself: shared = A A^T, union = |a| + |b| - shared. The loss takes them dense
+(`stacked`).
 
 Axes: N turns, K numbers of a turn, V views.
 """
