@@ -89,7 +89,8 @@ class CCP(ContrastiveLearner):
         """
         there = views["there"].nonzero()[:, 0]
         order = there[torch.randperm(len(there), generator=torch.Generator().manual_seed(seed))]
-        parts = [{name: view[places] for name, view in views.items()} for places in order.split(size)]
+        places = [order[at : at + size] for at in range(0, len(order), size)]
+        parts = [{name: view[some] for name, view in views.items()} for some in places]
         for part in parts:
             self._learn(part)
         for part in parts if self.banks is not None else []:

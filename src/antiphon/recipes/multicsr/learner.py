@@ -64,7 +64,7 @@ class MultiCSR(ContrastiveLearner):
         return {"contrast": masked_contrast(scores_NK, allowed_NK)}
 
     def levels(self) -> dict[str, float]:
-        """Of the last batch: `alignment`, how far positives are, and `uniformity`, near 0 where all vectors are alike."""
+        """Of the last batch: `alignment`, how far positives are; `uniformity`, near 0 where all vectors are alike."""
         if len(self.seen["text"]) < 2:
             return {}
         text, positive = self.seen["text"], self.seen["positive"]

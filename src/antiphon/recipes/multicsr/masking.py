@@ -76,7 +76,7 @@ def share_masked(
     """Shares of pairs above phi, in batches drawn by a seed.
 
     `masked/texts`: rows with others' positives; `masked/contrary`: with others' hard negatives; `masked/own`: with
-    their own. `masked/rescued` is the share of rows that the mask would leave no negative, and that keep their farthest.
+    their own. `masked/rescued` is the share of rows that the mask would leave no negative, and that keep one.
 
     Args:
         texts_ND: the guide's unit vectors of the texts.

@@ -8,7 +8,6 @@ from markupsafe import Markup
 
 from antiphon.recipes.multicsr.triplets import Triplet
 
-
 SAID = {
     "quality/written": "sentences that both were written about",
     "quality/copied": "of x+ the same words as x",
