@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from antiphon.data.pairs import Pairs
 from antiphon.encoders.grams import GramBag
@@ -22,6 +23,8 @@ from antiphon.recipes.ccp.measures import (
     calibrations,
     found_first,
     geometry_of,
+    language_probe,
+    languages_of,
     length_scores,
     masked,
     neighbours,
@@ -29,9 +32,10 @@ from antiphon.recipes.ccp.measures import (
     pairs_of,
     summed_up,
     translated,
+    words_in_common,
 )
 from antiphon.recipes.ccp.pictures import bars
-from antiphon.recipes.ccp.rows import Column, Windows, by_language, training_rows
+from antiphon.recipes.ccp.rows import Column, Windows, as_many, by_language, training_rows
 from antiphon.runs import Run
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
@@ -44,7 +48,8 @@ def _cache(tmp_path, monkeypatch):
 
 def column(texts=WORDS, documents=(6, 4), lines=None):
     names = [name for name, count in zip("ab", documents, strict=True) for _ in range(count)]
-    return Column(list(texts), names, list(lines or [f"{at}" for at in range(len(texts))]))
+    places = [at for count in documents for at in range(count)]
+    return Column(list(texts), names, list(lines or [f"{at}" for at in range(len(texts))]), places)
 
 
 def two_languages():
@@ -62,7 +67,7 @@ def learner_and_views(**changes):
     cfg = ccp.tiny().but(**changes)
     encoder = GramBag("tiny", buckets=512)
     learner = ccp.CCP(cfg, encoder, 2)
-    batch = Windows(encoder, 0)(rows_of())
+    batch = Windows(encoder, 0, 2)(rows_of())
     assert batch.pop("quarantine") == []
     return learner, {name: view.detach() for name, view in learner.embed(batch).items()}
 
@@ -77,6 +82,7 @@ def slow_loss(learner, views, negatives):
         losses = []
         for i in range(len(asked)):
             own = {int(views["number"][i]), int(views["other"][i])}
+            own |= set(views["near" if query == "text" else "near_other"][i].tolist())
             against = [vector for vector, number in negatives(i, keys[key], key) if number not in own]
             scores = [float(asked[i] @ vector) / learner.cfg.temperature for vector in [keys[key][i], *against]]
             losses.append(math.log(sum(math.exp(score) for score in scores)) - scores[0])
@@ -123,7 +129,7 @@ def test_the_loss_is_its_equation_with_a_bank(bank):
 
 def test_no_query_meets_an_empty_bank():
     learner, views = learner_and_views(temperature=0.5)
-    learner.fill(views, 8)
+    learner.fill(views, 8, 0)
     assert [len(queue) for queue in learner.banks.queues] == [10, 10]
     assert int(learner.slow[1].norm.seen) == 3
     assert all(loss > 1 for loss in learner.losses(views).values())
@@ -137,17 +143,20 @@ def test_a_bank_holds_one_language():
     assert torch.equal(keys[filled], torch.eye(3)[[0, 2]])
     mixed = Banks(2, 8, 3, shared=True)
     mixed.push(torch.eye(3), torch.tensor([5, 6, 7]), torch.tensor([0, 1, 0]))
+    assert len(mixed.of(1)[0]) == 2 * len(banks.of(1)[0])  # as many of each language, and as old ones
     assert mixed.of(1)[1][mixed.of(1)[2]].tolist() == [5, 6, 7]
 
 
 def test_a_positive_is_never_among_its_own_negatives():
-    """With a bank of the rows themselves, the loss counts all but the row's own two sentences."""
+    """With a bank of the rows themselves, the loss counts all but the row's own sentence and those of its window."""
     learner, views = learner_and_views(temperature=1.0)
     learner.banks.push(torch.zeros(20, 32), views["number"], views["language"])
-    found = learner.eval()._direction(
-        torch.zeros(20, 32), torch.zeros(20, 32), views["number"], views["other"], views["language"]
-    )
-    assert found.item() == pytest.approx(math.log(1 + 8), abs=1e-6)  # ten sentences less two, and the positive
+    near = torch.cat([views["number"][:, None], views["near"]], 1)
+    zeros = torch.zeros(20, 32)
+    found = learner.eval()._direction(zeros, zeros, near, views["other"], views["language"])
+    # ten sentences of a language, in documents of six and four, less those at most two places away; and the positive
+    counts = [10 - sum(1 for other in range(size) if abs(other - at) <= 2) for size in (6, 4) for at in range(size)]
+    assert found.item() == pytest.approx(sum(math.log(1 + count) for count in counts) / 10, abs=1e-6)
 
 
 def test_a_key_under_the_asymmetric_norm_does_not_hang_on_its_batch():
@@ -194,14 +203,15 @@ def test_windows_are_of_the_document():
             for other in range(max(0, at - 2), min(10, at + 3))
             if other != at and (other < 6) == (at < 6)
         ]
-        assert [text for text, _ in row["around"]] == near
-        assert all(texts[number] == text for text, number in row["around"])
+        assert [text for text, _, _ in row["around"]] == [texts[number] for number in row["near"]] == near
+        assert all(texts[number] == text for text, number, _ in row["around"])
+        assert all(row["number"] in others for _, _, others in row["around"])
 
 
 def test_shuffled_order_keeps_the_sentences_and_breaks_the_context():
     plain, mixed = rows_of(), rows_of(shuffled=True)
     assert sorted(row["text"] for row in plain) == sorted(row["text"] for row in mixed)
-    pairs = [{(row["text"], text) for row in rows for text, _ in row["around"]} for rows in (plain, mixed)]
+    pairs = [{(row["text"], text) for row in rows for text, _, _ in row["around"]} for rows in (plain, mixed)]
     assert len(pairs[0] & pairs[1]) < 0.7 * len(pairs[0])
     assert all(row["text"].endswith("k") == row["around"][0][0].endswith("k") for row in mixed)  # within a language
 
@@ -216,10 +226,10 @@ def test_the_other_sentence_is_drawn_by_seed_epoch_and_row():
     encoder = GramBag("tiny", buckets=64)
     rows = rows_of()
     again = [row | {"__epoch__": 1} for row in rows]
-    drawn = [Windows(encoder, seed)(part)["other"].tolist() for seed, part in ((0, rows), (0, rows), (0, again))]
+    drawn = [Windows(encoder, seed, 2)(part)["other"].tolist() for seed, part in ((0, rows), (0, rows), (0, again))]
     assert drawn[0] == drawn[1] != drawn[2]
-    assert Windows(encoder, 1)(rows)["other"].tolist() != drawn[0]
-    assert Windows(encoder, 0)(rows[3:5])["other"].tolist() == drawn[0][3:5]
+    assert Windows(encoder, 1, 2)(rows)["other"].tolist() != drawn[0]
+    assert Windows(encoder, 0, 2)(rows[3:5])["other"].tolist() == drawn[0][3:5]
 
 
 def test_lines_of_several_documents_are_left_out():
@@ -232,16 +242,18 @@ def test_lines_of_several_documents_are_left_out():
     found = by_language(Table(data), "t", "d", "l", "n")
     assert found["x"].texts == ["a", "b", "b"]
     assert found["x"].lines == ["1", "3", "5"]
-    rows = training_rows(found, window=1, shuffled=False, balance=1, seed=0)
-    assert [row["text"] for row in rows] == ["a", "b"]  # "b" is no neighbour of "b"
+    assert found["x"].places == [0, 2, 3]
+    assert training_rows(found, window=1, shuffled=False, balance=1, seed=0) == []  # "b" is no neighbour of "b"
+    rows = training_rows(found, window=2, shuffled=False, balance=1, seed=0)
+    assert [(row["text"], row["around"][0][0]) for row in rows] == [("a", "b"), ("b", "a")]
     assert by_language(Table(data), "t", "d", None, None)["all"].lines == [None] * 3
 
 
 def test_translations_are_matched_by_line():
     columns = {
-        "eng": Column(["a", "b", "c"], ["1"] * 3, ["x", "y", "y"]),
-        "deu": Column(["B", "A"], ["1"] * 2, ["y", "x"]),
-        "fra": Column(["z"], ["1"], [None]),
+        "eng": Column(["a", "b", "c"], ["1"] * 3, ["x", "y", "y"], [0, 1, 2]),
+        "deu": Column(["B", "A"], ["1"] * 2, ["y", "x"], [0, 1]),
+        "fra": Column(["z"], ["1"], [None], [0]),
     }
     assert translated(columns, "deu", "eng") == (["A"], ["a"])
     assert list(pairs_of(columns, "eng")) == [("deu", "eng")]
@@ -278,7 +290,7 @@ def test_what_both_say_is_masked():
 def test_neighbours_by_the_slow_loop():
     torch.manual_seed(0)
     vectors, own = torch.randn(10, 4).double(), column()
-    units = torch.nn.functional.normalize(vectors, dim=1)
+    units = normalize(vectors, dim=1)
     ranks = []
     for i in range(10):
         near = [j for j in range(10) if 0 < abs(i - j) <= 2 and (i < 6) == (j < 6)]
@@ -304,6 +316,30 @@ def test_ngram_scores_are_cosines():
     assert scores[:, 10].max() < 0.1  # the ends of words are all that they share
     assert scores[3, 4] == pytest.approx(float(model.scores(["five"], ["four"])), abs=1e-9)
     assert length_scores(["ab"], ["ab", "abcd"]).argmax() == 0
+    assert words_in_common(["a b", "c"], ["b", "c"]).tolist() == [[0.5, 0], [0, 1]]
+
+
+def test_centred_ngram_scores_by_dense_vectors():
+    model, other = GramTfIdf(WORDS), [f"{word}k" for word in WORDS]
+    sides = [torch.from_numpy(model._weighted(tuple(texts)).toarray()) for texts in (WORDS, other)]
+    left, right = (normalize(side - side.mean(0), dim=1) for side in sides)
+    found = model.scores(WORDS, other, around=(model.mean(WORDS), model.mean(other)))
+    assert torch.allclose(found, left @ right.T, atol=1e-5)
+
+
+def test_languages_of_pairs_of_translations():
+    pairs = {("deu", "eng"): (["A", "B"], ["a", "b"]), ("fra", "eng"): (["x", "x"], ["b", "c"])}
+    assert languages_of(pairs, "eng") == {"deu": ["A", "B"], "eng": ["a", "c"], "fra": ["x"]}
+    apart = {"deu": torch.randn(20, 4) + 9, "eng": torch.randn(20, 4) - 9}
+    assert language_probe(apart, dict.fromkeys(apart, torch.arange(20) % 2 == 0)) == 1.0
+
+
+def test_as_many_rows_of_training_as_are_held_out():
+    rows = rows_of(balance=0.0)
+    found = as_many([*rows, *rows], rows[:3])
+    assert {row["language"] for row in found} == {0}
+    assert len({row["document"] for row in found}) == 1
+    assert len({row["id"] for row in found}) == len(found) in (4, 6)  # a whole document, each row once
 
 
 def test_pairs_of_columns():
@@ -318,19 +354,24 @@ def test_a_norm_of_the_batch_leaks():
     """A made leak: queries and keys that are their batch's mean and nothing else."""
     torch.manual_seed(0)
     views = {"vectors": torch.randn(40, 8), "language": torch.zeros(40, dtype=torch.int64)}
-    views |= {"number": torch.arange(40), "other": torch.arange(40) + 100}
+    views |= {"number": torch.arange(40), "other": torch.arange(40) + 100, "near": torch.arange(40)[:, None] + 100}
     settings = {"batch_size": 10, "groups": None, "seed": 0}
 
     def of_batch(part):
-        return torch.nn.functional.normalize(part["vectors"].mean(0).expand(len(part["vectors"]), -1), dim=1)
+        return normalize(part["vectors"].mean(0).expand(len(part["vectors"]), -1), dim=1)
 
     def of_row(part):
-        return torch.nn.functional.normalize(part["vectors"], dim=1)
+        return normalize(part["vectors"], dim=1)
 
     leaking = leak(views, queries=of_batch, keys=of_batch, **settings)
     assert leaking["together"] == 1.0
     assert leaking["gap"] > 0.3
     assert leak(views, queries=of_row, keys=of_row, **settings) == {"together": 1.0, "apart": 1.0, "gap": 0.0}
+    views["vectors"] = views["vectors"][torch.arange(40) // 10]  # ten of each; in its own window each is no rival
+    views["near"] = torch.arange(40).reshape(4, 10).repeat_interleave(10, 0) + 100
+    assert leak(views, queries=of_row, keys=of_row, **settings)["apart"] == 1.0
+    views["near"] = views["other"][:, None]
+    assert leak(views, queries=of_row, keys=of_row, **settings)["apart"] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -339,12 +380,22 @@ def test_a_norm_of_the_batch_leaks():
         {"norm": "symmetric", "together": True},
         {"bank": "batch", "order": "shuffled"},
         {"momentum": 0.0, "norm": "none"},
+        {"bank": "shared", "norm": "layer"},
     ],
 )
 def test_every_arm_trains(changes, tmp_path):
-    cfg = ccp.tiny().but(train__steps=4, disjoint=False, **changes)
+    cfg = ccp.tiny().but(train__steps=30, disjoint=False, **changes)
     measures = ccp.run(cfg, Run(tmp_path, cfg))
-    assert 0 <= measures["test/accuracy"] <= 1
+    losses = [line["loss"] for line in Run(tmp_path, cfg).metrics() if "loss" in line]
+    if "momentum" in changes:  # keys of the encoder's own past: all become alike, and the loss returns to log K
+        assert losses[-1] == pytest.approx(2 * math.log(cfg.bank_size), abs=0.05)
+    else:
+        assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    assert measures["test/effective_rank"] != measures["random/test/effective_rank"]  # what is measured was trained
+    leaks = changes.get("norm") == "symmetric"
+    assert (measures["test/leak/rise"] != 0 or measures["test/leak/gap"] != 0) == leaks
+    for metric in ("accuracy", "outside/accuracy", "others", "neighbours"):
+        assert {f"{floor}/test/{metric}" for floor in ("random", "tfidf", "jaccard")} <= measures.keys()
     assert (tmp_path / "space").is_dir()
     assert "test-outside" in Run(tmp_path, cfg).pictures()
 
@@ -380,6 +431,10 @@ def test_what_does_not_fit_is_told(tmp_path):
             "data": Pairs(source="made", columns=("image",), split_by="concept"),
         },
         "document=page: no such column, the rows have": {"document": "page"},
+        "language=tongue: no such column, .*; set language=null where there is none": {"language": "tongue"},
+        "data.split_by=text puts document .* into train and .*: set data.split_by=document": {
+            "data": Pairs(source="made_documents", columns=("text",), split_by="text"),
+        },
         "bank_size=16 is below train.batch_size=32: make it larger": {"bank_size": 16},
         "no sentence has another one near it: is id the column": {"document": "id"},
     }  # fmt: skip

@@ -11,24 +11,29 @@ from torch.nn.functional import normalize
 
 from antiphon.encoders.features import Features
 from antiphon.errors import UserError, WrongValue
+from antiphon.evaluation.collapse import CollapseWarning
 from antiphon.generation.endpoint import Endpoint
 from antiphon.generation.written import Writing, Written
 from antiphon.objectives.contrast import contrast
 from antiphon.recipes import multicsr
+from antiphon.recipes.multicsr.chance import random_words
+from antiphon.recipes.multicsr.learner import watch
 from antiphon.recipes.multicsr.masking import allowed_pairs, masked_contrast, official, share_masked
-from antiphon.recipes.multicsr.shown import table
+from antiphon.recipes.multicsr.shown import numbers, table
 from antiphon.recipes.multicsr.triplets import (
     Triplet,
     at_random,
     bounds_of,
     curated,
     described,
+    mixed,
     score,
     swapped,
     without,
     write,
 )
 from antiphon.runs import Run
+from antiphon.training.fit import Moment
 from tests.generation.test_endpoint import served
 
 
@@ -109,6 +114,33 @@ def test_what_was_written_is_described():
     assert found["quality/negated"] == 0.5  # the second text says no itself
 
 
+def test_strangers_as_a_floor_of_what_was_written():
+    triplets = [Triplet("a man sings", "a man sings", "no man"), Triplet("dogs run", "dogs run", "dogs sit")]
+    assert described(triplets, 2)["quality/copied"] == 1.0
+    found = described(mixed(triplets), 2)
+    assert found["quality/copied"] == found["quality/jaccard_same"] == 0.0
+
+
+def test_random_words_know_words_alone():
+    embed = random_words(64, 0)
+    found = embed(["a man sings", "sings a man", "dogs run", "?"])
+    assert torch.allclose(found.norm(dim=1), torch.ones(4))
+    assert torch.allclose(found[0], found[1], atol=1e-6)
+    assert abs(float(found[0] @ found[2])) < 0.5
+    assert not torch.equal(random_words(64, 1)(["dogs"]), embed(["dogs"]))
+
+
+def test_collapse_is_told():
+    cfg = multicsr.tiny()
+    learner, look = multicsr.MultiCSR(cfg, Features(8, signal="text")), watch()
+    batch = {name: learner.branch.encoder.collate([torch.ones(1, 8)] * 4) for name in ("text", "positive")}
+    with pytest.warns(CollapseWarning, match="text"):
+        look(Moment(10, {"contrast": 1.0}, batch, learner.train()))
+    assert learner.training
+    learner.losses({name: normalize(torch.randn(4, 8), dim=1) for name in ("text", "positive")})
+    assert learner.levels()["alignment"] > 0 > learner.levels()["uniformity"]
+
+
 def test_scored_sentences_are_not_trained_on():
     scored = {"test/x": Dataset.from_dict({"text_1": ["A Man sings."], "text_2": ["a dog"]})}
     assert without(["a man sings", "a dog runs", "a  DOG!"], scored) == ["a dog runs"]
@@ -174,6 +206,8 @@ def test_own_hard_negatives_can_be_masked_and_one_negative_stays():
     guide = torch.tensor([[1.0, 0.99, 0.97, 0.98], [0.2, 1.0, 0.1, 0.99]])
     there = torch.ones(4, dtype=torch.bool)
     assert allowed_pairs(guide, there, 0.95).tolist() == [[True, False, True, False], [True, True, True, False]]
+    bare = allowed_pairs(guide, there, 0.95, rescued=False)  # as the released code has it
+    assert bare.tolist() == [[True, False, False, False], [True, True, True, False]]
     alone = allowed_pairs(torch.ones(1, 1), torch.ones(1, dtype=torch.bool), 0.95)
     assert alone.tolist() == [[True]]
 
@@ -186,7 +220,10 @@ def test_shares_masked():
         "masked/texts": pytest.approx(2 / 6),
         "masked/contrary": pytest.approx(2 / 6),
         "masked/own": pytest.approx(2 / 3),
+        "masked/rescued": 0.0,
     }
+    near = normalize(torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]), dim=1)[:2]
+    assert share_masked(near, near, 0.95, batch_size=2, seed=0)["masked/rescued"] == 1.0
 
 
 def test_the_learner_compares_texts_with_what_was_written():
@@ -200,7 +237,8 @@ def test_the_learner_compares_texts_with_what_was_written():
     found = multicsr.MultiCSR(cfg, Features(8, signal="text")).losses(views)
     torch.testing.assert_close(found["contrast"], masked_contrast(scores, allowed))
     found = multicsr.MultiCSR(cfg.but(loss="official"), Features(8, signal="text")).losses(views)
-    torch.testing.assert_close(found["official"], official(scores, allowed, there))
+    bare = allowed_pairs(guide, there, 0.2, rescued=False)
+    torch.testing.assert_close(found["official"], official(scores, bare, there))
 
 
 def test_arms_share_the_guide_and_the_writing(tmp_path):
@@ -211,6 +249,7 @@ def test_arms_share_the_guide_and_the_writing(tmp_path):
         ("whole", {}),
         ("random", {"curated": "random"}),
         ("plain", {"written": "plain", "curated": "none"}),
+        ("few", {"most": 3}),
         ("simcse", simcse),
         ("user", {"dev": (), "asked": (), "locked": False}),
     ):
@@ -218,6 +257,8 @@ def test_arms_share_the_guide_and_the_writing(tmp_path):
         found[name] = multicsr.run(cfg, Run.of("multicsr", cfg, root=tmp_path))
     assert found["whole"]["quality/kept"] == found["random"]["quality/kept"] < 1
     assert found["plain"]["quality/kept"] == 1
+    assert found["few"]["triplets"] == 3 < found["whole"]["triplets"] < found["plain"]["triplets"]
+    assert {"start/test/sts", "random/test/sts", "tfidf/test/sts"} <= found["whole"].keys()
     assert "quality/kept" not in found["simcse"]
     assert not any(name.startswith("test/") for name in found["user"])
     assert len(list(tmp_path.glob("multicsr_guide-*"))) == 2  # of the arms, and of the user's rows
@@ -252,6 +293,17 @@ def test_a_picture_escapes_what_was_written():
     assert "<b>" not in drawn
     assert "turned (3.00, 1.00)" in drawn
     assert "(nothing)" in drawn
+    assert "<td>kept by them</td><td>0.500</td>" in numbers({"quality/kept": 0.5, "quality/other": 1.0})
+
+
+def test_rows_left_out_are_named_once(tmp_path):
+    cfg = multicsr.tiny().but(words=(1, 3), train__steps=2, start__steps=2)
+    run = Run.of("multicsr", cfg, root=tmp_path)
+    found = multicsr.run(cfg, run)
+    named = run.quarantined()
+    assert len(named) == found["corpus/left_out"] > 0
+    multicsr._set_aside(cfg, run, {name: "again" for _, name in named})
+    assert len((run.folder / "quarantine.jsonl").read_text().splitlines()) == len(named)
 
 
 def test_settings_that_cannot_be(tmp_path):

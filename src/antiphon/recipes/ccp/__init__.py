@@ -18,14 +18,21 @@ letter n-gram TF-IDF is above both; and Ukrainian, in another script, stays near
 against each other, each beside its floor.
 
 `disjoint=true` trains each language on documents of its own, since the texts here are translations of one original.
-To train on texts of one's own, with columns `document` and `language` and rows in the order of the text:
+To train on texts of one's own in one language, with a column `document` and rows in the order of the text:
 
-    antiphon train ccp data.source=folder data.options.folder=my.csv data.split_by=document disjoint=false outside=null
+    antiphon train ccp data.source=folder data.options.folder=my.csv language=null line=null outside=null
+
+With a column `language` leave out `language=null`, with a column `line` that names translations also `line=null`; and
+set `disjoint=false` where the documents of the languages are no translations of each other.
 
 differs: f is a bag of hashed letter n-grams with a hidden layer, trained from scratch, where the paper goes on from
   XLM-R; any text encoder can stand in its place (`text.encoder`).
-differs: no masked language model beside the contrast: a bag of n-grams has no tokens to fill in.
-differs: some 73 documents of news, 15 a language, where the paper has a web crawl; the bank holds hundreds of keys.
+differs: the contrast alone is trained; the paper adds the loss of a masked language model, for which a bag of n-grams
+  has no tokens to fill in, and which is not built for other encoders either (`paper()` lacks it).
+differs: some 73 documents of news, 15 a language, where the paper has a web crawl; a bank holds 128 keys, fewer than
+  any language has sentences, and what stands in the query's window is no negative.
+differs: the one bank for all languages holds as many keys of each, and as old ones, as the banks apart: so what is
+  compared is the other languages' keys alone.
 differs: keys come from a slow copy of the encoder (`momentum`), which the paper does not tell of: without it a bank of
   older keys is told apart by its age, and in a few hundred steps all sentences become alike.
 differs: languages stand side by side in each batch, and each is compared with its own bank; the paper's batching is not
@@ -37,8 +44,9 @@ differs: Tatoeba has German and Ukrainian in the place of the spec's Italian and
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 from antiphon.data.pairs import Pairs, expand, load, signal_of, splits
@@ -55,7 +63,7 @@ from antiphon.recipes.ccp.leaks import leak
 from antiphon.recipes.ccp.learner import CCP
 from antiphon.recipes.ccp.measures import outside_pairs
 from antiphon.recipes.ccp.pictures import draw
-from antiphon.recipes.ccp.rows import Column, Row, Windows, by_language, training_rows
+from antiphon.recipes.ccp.rows import Column, Row, Windows, as_many, by_language, training_rows
 from antiphon.recipes.ccp.scores import Trial, embedded, floor_scores, scores
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
@@ -74,57 +82,66 @@ def run(cfg: Config, run: Run) -> Measures:
     """Train on the training documents, save the space, and measure it on dev and test beside its floors."""
     started = time.perf_counter()
     run.seed_all()
-    data = splits(cfg.data, run.seed)
+    data = _split(cfg, run.seed)
     trial, rows = _prepared(cfg, data, run.seed)
     encoder = cfg.text.open("text")
     learner = CCP(cfg, encoder, len(trial.train))
     space = Space(branches_of(learner.branches)).eval()
-    collate = Windows(encoder, run.seed)
+    collate = Windows(encoder, run.seed, cfg.window)
+    learner.fill(views_of(learner, rows, collate, batch_size=256), cfg.train.batch_size, run.seed)
 
     def measured() -> Measures:
-        found = scores(lambda texts: embedded(space, texts), trial)
-        for split, columns in trial.held.items():
-            held = _rows_of(cfg, columns, run.seed)
-            told = leak(
-                views_of(learner, held, collate, batch_size=256),
-                queries=lambda views: learner.project(views["text"], query=True),
-                keys=lambda views: learner.keys_of(views)["context"],
-                batch_size=cfg.train.batch_size,
-                groups=[row["group"] for row in held] if cfg.together else None,
-                seed=run.seed,
-            )
-            found |= {f"{split}/leak/{name}": value for name, value in told.items()}
-        return found
+        return scores(lambda texts: embedded(space, texts), trial) | _leaks(
+            cfg, learner, trial, rows, collate, run.seed
+        )
 
-    measures = _named("random", measured())
-    learner.fill(views_of(learner, rows, collate, batch_size=256), cfg.train.batch_size)
+    start = measured()
     groups = [float(row["group"]) for row in rows] if cfg.together else None
     fit(learner.train(), rows, cfg.train, run, collate=collate, sizes=groups)
     space.eval().save(run.folder / "space")
-    measures |= measured()
-    measures |= floor_scores(trial)
+    measures = _named("random", start) | measured() | floor_scores(trial)
+    for split in trial.held:
+        measures[f"{split}/leak/rise"] = measures[f"{split}/leak/gap"] - start[f"{split}/leak/gap"]
+        measures[f"random/{split}/leak/rise"] = 0.0  # of itself over itself
     if cfg.reference is not None:
         measures |= _named(cfg.reference, scores(partial(published, cfg.reference), trial))
     draw(run, measures, trial.pivot, list(trial.train))
+    told = {split: trial.held.get(split, trial.train) for split in data}
+    measures |= {f"{split}/sentences": sum(map(len, columns.values())) for split, columns in told.items()}
     return run.finish({**measures, "seconds/total": time.perf_counter() - started})
 
 
-def _prepared(cfg: Config, data: Mapping[str, Any], seed: int) -> tuple[Trial, list[Row]]:
-    """What is measured, and the rows that are trained on."""
-    names = data["train"].column_names
+def _split(cfg: Config, seed: int) -> Mapping[str, Any]:
+    """The rows in train, dev and test, no document in two of them, since its sentences are each other's positives."""
+    names = load(cfg.data).column_names
     columns = expand(cfg.data.columns, names)
     if [signal_of(column) for column in columns] != ["text"]:
         raise UserError(f"ccp wants one column of texts, data.columns gives {', '.join(columns)}")
     for field in ("document", "language", "line"):
         wanted = getattr(cfg, field)
         if wanted is not None and wanted not in names:
-            raise UserError(f"{field}={wanted}: no such column, the rows have {', '.join(names)}")
+            without = "" if field == "document" else f"; set {field}=null where there is none"
+            raise UserError(f"{field}={wanted}: no such column, the rows have {', '.join(names)}{without}")
+    key = cfg.data.split_by or cfg.document
+    data = splits(cfg.data.but(split_by=key), seed)
+    for one, other in combinations(data, 2):
+        both = set(data[one][cfg.document]) & set(data[other][cfg.document]) - {None}
+        if both:
+            raise UserError(
+                f"data.split_by={key} puts {cfg.document} {min(map(str, both))!r} into {one} and {other}: set "
+                f"data.split_by={cfg.document}, or leave it out"
+            )
+    return data
+
+
+def _prepared(cfg: Config, data: Mapping[str, Any], seed: int) -> tuple[Trial, list[Row]]:
+    """What is measured, and the rows that are trained on."""
     if cfg.bank != "batch" and cfg.bank_size < cfg.train.batch_size:
         raise UserError(f"bank_size={cfg.bank_size} is below train.batch_size={cfg.train.batch_size}: make it larger")
     train = data["train"]
     if cfg.disjoint and cfg.language is not None:
         train = apart(train, seed=seed, document=cfg.document, language=cfg.language)
-    told = (columns[0], cfg.document, cfg.language, cfg.line)
+    told = (expand(cfg.data.columns, train.column_names)[0], cfg.document, cfg.language, cfg.line)
     trial = Trial(
         train=by_language(train, *told),
         held={split: by_language(data[split], *told) for split in ("dev", "test")},
@@ -137,6 +154,28 @@ def _prepared(cfg: Config, data: Mapping[str, Any], seed: int) -> tuple[Trial, l
     if not rows:
         raise UserError(f"no sentence has another one near it: is {cfg.document} the column of documents?")
     return trial, rows
+
+
+def _leaks(cfg: Config, learner: CCP, trial: Trial, rows: Sequence[Row], collate: Windows, seed: int) -> Measures:
+    """`leak` of dev and test, and of as many training rows.
+
+    `spread` is the accuracy of these, in batches as in training, less that of held-out pairs normalised apart.
+    """
+    held = {split: _rows_of(cfg, columns, seed) for split, columns in trial.held.items()}
+    found: Measures = {}
+    for split, part in {"train": as_many(rows, held["test"]), **held}.items():
+        told = leak(
+            views_of(learner, part, collate, batch_size=256),
+            queries=lambda views: learner.project(views["text"], query=True),
+            keys=lambda views: learner.keys_of(views)["context"],
+            batch_size=cfg.train.batch_size,
+            groups=[row["group"] for row in part] if cfg.together else None,
+            seed=seed,
+        )
+        found |= {f"{split}/leak/{name}": value for name, value in told.items()}
+    for split in held:
+        found[f"{split}/leak/spread"] = found["train/leak/together"] - found[f"{split}/leak/apart"]
+    return found
 
 
 def _rows_of(cfg: Config, columns: Mapping[str, Column], seed: int, *, shuffled: bool = False) -> list[Row]:
@@ -162,7 +201,8 @@ def tiny() -> Config:
 
 def laptop() -> Config:
     """The claims' setting: news documents in five languages, each trained on documents of its own."""
-    return Config(together=True, train=Train(steps=120, batch_size=64, bucket=8, lr=1e-3))
+    train = Train(steps=120, batch_size=64, bucket=8, lr=1e-3)
+    return Config(together=True, bank_size=128, reference="all-MiniLM-L6-v2", train=train)
 
 
 def paper() -> Config:

@@ -17,7 +17,8 @@ from antiphon.training.fit import Train
 class Config(Settings):
     """Settings of the recipe."""
 
-    data: Pairs = Pairs(source="documents", columns=("text",), split_by="document")
+    data: Pairs = Pairs(source="documents", columns=("text",))
+    """`split_by` may be left out: rows are split by `document`, and another column must keep documents whole too."""
     document: str = "document"
     """The column that names each row's document; its rows stand in the order of the text."""
     language: str | None = "language"
@@ -43,7 +44,7 @@ class Config(Settings):
     bank: Literal["language", "shared", "batch"] = "language"
     """Negatives: a bank for each language, one bank for all, or the batch's other keys of the query's language."""
     bank_size: PositiveInt = 512
-    """Keys that a bank holds."""
+    """Keys that a bank holds of each language; best fewer than it has sentences, so that none is there twice."""
     together: bool = False
     """Batches of few documents with many pairs of each, which is where leakage shows; see train.bucket."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95

@@ -95,7 +95,8 @@ class Banks(nn.Module):
 
     Args:
         languages: how many.
-        size: keys that a queue holds.
+        size: keys that a language's queue holds; the one for all holds so many times `languages`, so that keys are as
+            old in it, and as many of each language.
         width: E.
         shared: one queue for all languages.
     """
@@ -104,7 +105,8 @@ class Banks(nn.Module):
         super().__init__()
         self.shared = shared
         # The number is the last of a key's numbers: whole in float32 up to 16 million.
-        self.queues = nn.ModuleList(MemoryQueue(size, width + 1) for _ in range(1 if shared else languages))
+        sizes = [size * languages] if shared else [size] * languages
+        self.queues = nn.ModuleList(MemoryQueue(each, width + 1) for each in sizes)
 
     def of(self, language: int) -> tuple[Float[Tensor, "k e"], Int[Tensor, " k"], Bool[Tensor, " k"]]:
         """The keys that a query of this language meets, their numbers, and which places hold one."""

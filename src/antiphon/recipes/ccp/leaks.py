@@ -1,11 +1,11 @@
 """Leakage: does a query know its key by the batch that both were normalised in?
 
 Held-out pairs are put into batches as in training, and each query looks for its key among the keys of its language in
-all other batches, as it would in a bank:
+all other batches, as it would in a bank; the sentences of its window are not among them:
 
     together   its key was normalised in the query's own batch, as in training
     apart      its key was normalised in another batch, of rows drawn by chance
-    gap        together - apart; 0 where a key's vector does not hang on its batch
+    gap        together - apart; 0 by construction where a key's vector does not hang on its batch
 
 Axes: N pairs, E width of a projection.
 """
@@ -34,7 +34,7 @@ def leak(
     """Accuracies `together` and `apart` and their `gap`.
 
     Args:
-        views: of pairs that training never saw: `language`, `number`, `other`, and what the next two look at.
+        views: of pairs: `language`, `number`, `other`, `near`, and what the next two look at.
         queries: the unit queries of a batch of views.
         keys: the unit keys of the same.
         batch_size: pairs of a batch.
@@ -49,8 +49,8 @@ def leak(
     for number, places in enumerate(plan):
         batch_N[places] = number
     against_NN = (batch_N[:, None] != batch_N) & (views["language"][:, None] == views["language"])
-    for known in ("number", "other"):
-        against_NN &= views["other"] != views[known][:, None]
+    for known_N1 in (views["number"][:, None], *views["near"].T[:, :, None]):
+        against_NN &= views["other"] != known_N1
     hardest_N = (query_NE @ key_NE.T).masked_fill(~against_NN, -torch.inf).amax(1)
     found = {
         name: float(((query_NE * own_NE).sum(1) > hardest_N).double().mean())

@@ -42,7 +42,7 @@ class CCP(ContrastiveLearner):
     def embed(self, batch: Batch) -> Views:
         """f of both sentences, by the query and the key encoder, before g: that looks at all rows, in `losses`."""
         branch = branches_of(self.branches)["text"]
-        views: Views = {name: batch[name] for name in ("number", "other", "language")}
+        views: Views = {name: batch[name] for name in ("number", "other", "language", "near", "near_other")}
         views["there"] = batch["text"].present & batch["context"].present
         for name in ("text", "context"):
             views[name] = branch.head(branch.encoder(batch[name]))
@@ -57,14 +57,16 @@ class CCP(ContrastiveLearner):
         """Both directions of L."""
         views = {name: view[views["there"]] for name, view in views.items()}
         numbers = {"text": views["number"], "context": views["other"]}
+        near = {"text": views["near"], "context": views["near_other"]}
         queries = {name: self.project(views[name], query=True) for name in numbers}
         keys = self.keys_of(views)
         found = {
             f"{query}_to_{key}": self._direction(
-                queries[query], keys[key], numbers[query], numbers[key], views["language"]
+                queries[query], keys[key], torch.cat([numbers[query][:, None], near[query]], 1), numbers[key],
+                views["language"],
             )
             for query, key in (("text", "context"), ("context", "text"))
-        }
+        }  # fmt: skip
         if self.training:
             self._move(views)
             if self.banks is not None:
@@ -80,12 +82,15 @@ class CCP(ContrastiveLearner):
             return {name: self.slow[1](views[f"{name}_key"], query=False) for name in ("text", "context")}
 
     @torch.no_grad()
-    def fill(self, views: Views, size: int) -> None:
-        """Running statistics and banks from rows before training, `size` at a time: no query meets an empty bank."""
-        parts = [
-            {name: view[at : at + size] for name, view in views.items()} for at in range(0, len(views["text"]), size)
-        ]
-        parts = [{name: view[part["there"]] for name, view in part.items()} for part in parts]
+    def fill(self, views: Views, size: int, seed: int) -> None:
+        """Running statistics and banks from rows before training, `size` at a time: no query meets an empty bank.
+
+        The rows are shuffled by the seed, since they come language by language.
+        """
+        there = views["there"].nonzero()[:, 0]
+        order = there[torch.randperm(len(there), generator=torch.Generator().manual_seed(seed))]
+        places = [order[at : at + size] for at in range(0, len(order), size)]
+        parts = [{name: view[some] for name, view in views.items()} for some in places]
         for part in parts:
             self._learn(part)
         for part in parts if self.banks is not None else []:
@@ -110,8 +115,11 @@ class CCP(ContrastiveLearner):
             for mine, theirs in zip(slow.parameters(), fast.parameters(), strict=True):
                 mine.lerp_(theirs, 1 - self.cfg.momentum)
 
-    def _direction(self, queries: Tensor, keys: Tensor, own: Tensor, other: Tensor, language: Tensor) -> Tensor:
-        """L of queries in rows, each language with its own negatives; a query never meets itself or its key in them."""
+    def _direction(self, queries: Tensor, keys: Tensor, near: Tensor, other: Tensor, language: Tensor) -> Tensor:
+        """L of queries in rows, each language with its own negatives.
+
+        Neither the query itself nor any sentence of its window is one: `near` `(B, 1 + 2 window)` holds their numbers.
+        """
         total = queries.new_zeros(())
         for code in sorted(set(language.tolist())):
             rows = (language == code).nonzero()[:, 0]
@@ -119,7 +127,7 @@ class CCP(ContrastiveLearner):
                 against, numbers, filled = keys[rows], other[rows], torch.ones_like(rows, dtype=torch.bool)
             else:
                 against, numbers, filled = self.banks.of(code)
-            allowed = filled & (numbers != own[rows, None]) & (numbers != other[rows, None])
+            allowed = filled & (near[rows, :, None] != numbers).all(1)
             positive = (queries[rows] * keys[rows]).sum(1, keepdim=True)
             scores = torch.cat([positive, queries[rows] @ against.to(queries).T], 1) / self.cfg.temperature
             targets = torch.zeros_like(scores)

@@ -22,6 +22,7 @@ from torch.nn.functional import normalize
 
 from antiphon.decode import split_words
 from antiphon.encoders.spelling import bucket, ngrams
+from antiphon.evaluation.floors import jaccards
 from antiphon.evaluation.geometry import (
     Calibration,
     centring,
@@ -160,10 +161,7 @@ def _reciprocal_rank(scores_NN: Tensor, near_NN: Tensor) -> float:
 
 
 def geometry_of(vectors: Mapping[str, Tensor], columns: Mapping[str, Column]) -> Measures:
-    """Rank and mean cosine of all vectors, how far the languages' centroids stand apart, and the probe of languages.
-
-    The probe is fitted on every other document, and read on the rest.
-    """
+    """Rank and mean cosine of all vectors, how far the languages' centroids stand apart, and the probe of languages."""
     every = torch.cat(list(vectors.values()))
     units = normalize(every.double(), dim=1)
     count = len(units)
@@ -173,13 +171,33 @@ def geometry_of(vectors: Mapping[str, Tensor], columns: Mapping[str, Column]) ->
     }
     if len(vectors) > 1:
         gaps = [modality_gap(vectors[one], vectors[other]) for one, other in combinations(vectors, 2)]
-        labels = torch.cat([torch.full((len(rows),), number) for number, rows in enumerate(vectors.values())])
-        even = torch.cat([columns[code].positions()[0] % 2 == 0 for code in vectors])
-        weights, bias = fit_logistic(units[even], labels[even], l2=1e-2)
-        answers = (units[~even] @ weights.T + bias).argmax(1)
         found["centroid_distance"] = sum(gaps) / len(gaps)
-        found["language_probe"] = float((answers == labels[~even]).double().mean())
+        even = {code: columns[code].positions()[0] % 2 == 0 for code in vectors}
+        found["language_probe"] = language_probe(vectors, even)
     return found
+
+
+def language_probe(vectors: Mapping[str, Tensor], even: Mapping[str, Tensor]) -> float:
+    """How well a linear probe tells the languages of unit vectors, fitted on the even ones and read on the rest."""
+    units_ND = torch.cat([normalize(rows.double(), dim=1) for rows in vectors.values()])
+    label_N = torch.cat([torch.full((len(rows),), number) for number, rows in enumerate(vectors.values())])
+    even_N = torch.cat([even[code] for code in vectors])
+    weights, bias = fit_logistic(units_ND[even_N], label_N[even_N], l2=1e-2)
+    answers = (units_ND[~even_N] @ weights.T + bias).argmax(1)
+    return float((answers == label_N[~even_N]).double().mean())
+
+
+def languages_of(pairs: PairsOfTexts, pivot: str) -> dict[str, list[str]]:
+    """The different texts of each language in pairs of translations.
+
+    The pivot's, which every pair has, are thinned evenly to about as many as a pair holds.
+    """
+    found: dict[str, list[str]] = {}
+    for codes, sides in pairs.items():
+        for code, side in zip(codes, sides, strict=True):
+            found.setdefault(code, []).extend(side)
+    every = max(1, len([codes for codes in pairs if pivot in codes]))
+    return {code: list(dict.fromkeys(texts))[:: every if code == pivot else 1] for code, texts in sorted(found.items())}
 
 
 class GramTfIdf:
@@ -192,10 +210,27 @@ class GramTfIdf:
         self.known: dict[tuple[str, ...], sparse.csr_matrix] = {}
         self.idf = np.log((1 + len(texts)) / (1 + np.asarray((counts > 0).sum(0)).ravel())) + 1
 
-    def scores(self, left: Sequence[str], right: Sequence[str]) -> Tensor:
-        """Cosines, `(N, M)`."""
+    def scores(
+        self, left: Sequence[str], right: Sequence[str], around: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> Tensor:
+        """Cosines, `(N, M)`; `around`: of what is left of each side's vectors behind its language's mean."""
         first, second = self._weighted(tuple(left)), self._weighted(tuple(right))
-        return torch.from_numpy((first @ second.T).toarray().round(6))
+        found = (first @ second.T).toarray()
+        if around is not None:
+            mine, theirs = around
+            along = [vectors @ mean for vectors, mean in zip((first, second), around, strict=True)]
+            found -= (first @ theirs)[:, None] + second @ mine - mine @ theirs
+            # |x - m|^2 of unit vectors; a text of no known n-gram is all zeros
+            lengths = [
+                np.sqrt(np.asarray(vectors.multiply(vectors).sum(1)).ravel() - 2 * dots + mean @ mean)
+                for vectors, dots, mean in zip((first, second), along, around, strict=True)
+            ]
+            found /= np.maximum(lengths[0][:, None] * lengths[1], 1e-9)
+        return torch.from_numpy(found.round(6))
+
+    def mean(self, texts: Sequence[str]) -> np.ndarray:
+        """The mean vector of some texts."""
+        return np.asarray(self._weighted(tuple(texts)).mean(0)).ravel()
 
     def _weighted(self, texts: tuple[str, ...]) -> sparse.csr_matrix:
         if texts not in self.known:
@@ -225,10 +260,15 @@ def length_scores(left: Sequence[str], right: Sequence[str]) -> Tensor:
     return -(sides[0][:, None].log() - sides[1].log()).abs()
 
 
-def neighbours_by_grams(model: GramTfIdf, column: Column, window: int) -> float:
-    """`neighbours`, by letter n-grams."""
+def neighbours_by(scores: Callable[[Sequence[str], Sequence[str]], Tensor], column: Column, window: int) -> float:
+    """`neighbours`, by scores of texts with each other."""
     texts = column.texts[:MOST]
-    return _reciprocal_rank(model.scores(texts, texts), _near(column, window))
+    return _reciprocal_rank(scores(texts, texts), _near(column, window))
+
+
+def words_in_common(left: Sequence[str], right: Sequence[str]) -> Tensor:
+    """Jaccard's likeness of each two texts, `(N, M)`."""
+    return torch.from_numpy(jaccards(left, right).round(6))
 
 
 def _near(column: Column, window: int) -> Tensor:

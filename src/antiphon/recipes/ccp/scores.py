@@ -19,15 +19,20 @@ from antiphon.recipes.ccp.measures import (
     calibrations,
     found_first,
     geometry_of,
+    language_probe,
+    languages_of,
     length_scores,
     masked,
     neighbours,
-    neighbours_by_grams,
+    neighbours_by,
     pairs_of,
     summed_up,
+    words_in_common,
 )
 from antiphon.recipes.ccp.rows import Column
 from antiphon.runs import Measures
+
+Sides = tuple[Sequence[str], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,10 @@ class Trial:
 
 
 def scores(embed: Embed, trial: Trial) -> Measures:
-    """Translations under every calibration, without the words that both have, and neighbours; and the geometry."""
+    """Translations under every calibration, without the words that both have, and neighbours; and the geometry.
+
+    The probe of languages is read on every other document of the held-out splits, and on every other text outside.
+    """
     embed = _remembered(embed)
     fitted = calibrations(embed, trial.train, trial.pivot)
     found: Measures = {}
@@ -76,28 +84,46 @@ def scores(embed: Embed, trial: Trial) -> Measures:
         ranks = [neighbours(vectors[code], columns[code], trial.window) for code in columns]
         found[f"{split}/neighbours"] = sum(ranks) / len(ranks)
         found |= {f"{split}/{key}": value for key, value in geometry_of(vectors, columns).items()}
+    outside = {code: embed(texts) for code, texts in languages_of(trial.outside, trial.pivot).items()}
+    if outside:
+        even = {code: torch.arange(len(rows)) % 2 == 0 for code, rows in outside.items()}
+        found["test/outside/language_probe"] = language_probe(outside, even)
     return found
 
 
 def floor_scores(trial: Trial) -> Measures:
-    """The same questions answered by n-grams, by the length of the text, and by chance."""
+    """The same questions answered by letter n-grams, by words in common, by the length of the text, and by chance.
+
+    Of the calibrations n-grams know `none` and `centre`, each told beside the other; where translations are measured
+    under another one, their level is the centred one.
+    """
     model = GramTfIdf([text for column in trial.train.values() for text in column.texts])
+    means = {code: model.mean(column.texts) for code, column in trial.train.items()}
+    usual = "none" if trial.calibration == "none" else "centre"
+
+    def grams(codes: tuple[str, str], sides: Sides, kind: str) -> float:
+        centred = kind == "centre" and all(code in means for code in codes)
+        return _both(model.scores(*sides, around=(means[codes[0]], means[codes[1]]) if centred else None))
+
     found: Measures = {}
     for name, pairs in trial.asked.items():
-        told: dict[str, dict[tuple[str, str], float]] = {"tfidf": {}, "length": {}, "chance": {}}
-        hidden = {}
+        told: dict[str, dict[tuple[str, str], float]] = {}
         for codes, sides in pairs.items():
-            told["tfidf"][codes] = _both(model.scores(*sides))
-            told["length"][codes] = _both(length_scores(*sides))
-            told["chance"][codes] = 1 / len(sides[0])
-            if codes[1] == trial.pivot:
-                hidden[codes] = _both(model.scores(*masked(*sides)))
-        for floor, values in told.items():
-            found |= {f"{floor}/{name}/{key}": value for key, value in summed_up(values, trial.pivot).items()}
-        found |= {f"tfidf/{name}/masked": sum(hidden.values()) / len(hidden)} if hidden else {}
+            values = {f"tfidf/{name}/{kind}": grams(codes, sides, kind) for kind in ("none", "centre")}
+            values[f"tfidf/{name}"] = values[f"tfidf/{name}/{usual}"]
+            values[f"jaccard/{name}"] = _both(words_in_common(*sides))
+            values[f"length/{name}"] = _both(length_scores(*sides))
+            values[f"chance/{name}"] = 1 / len(sides[0])
+            for key, value in values.items():
+                told.setdefault(key, {})[codes] = value
+        for key, by_pair in told.items():
+            found |= {f"{key}/{measure}": value for measure, value in summed_up(by_pair, trial.pivot).items()}
+        hidden = [grams(codes, masked(*sides), usual) for codes, sides in pairs.items() if codes[1] == trial.pivot]
+        found |= {f"tfidf/{name}/masked": sum(hidden) / len(hidden)} if hidden else {}
     for split, columns in trial.held.items():
-        ranks = [neighbours_by_grams(model, column, trial.window) for column in columns.values()]
-        found[f"tfidf/{split}/neighbours"] = sum(ranks) / len(ranks)
+        for floor, likeness in (("tfidf", model.scores), ("jaccard", words_in_common)):
+            ranks = [neighbours_by(likeness, column, trial.window) for column in columns.values()]
+            found[f"{floor}/{split}/neighbours"] = sum(ranks) / len(ranks)
     return found
 
 

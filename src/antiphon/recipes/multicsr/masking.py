@@ -23,18 +23,23 @@ from antiphon.objectives.contrast import contrast
 from antiphon.runs import Measures
 
 
-def allowed_pairs(guide_NK: Float[Tensor, "n k"], there_K: Bool[Tensor, " k"], bound: float) -> Bool[Tensor, "n k"]:
+def allowed_pairs(
+    guide_NK: Float[Tensor, "n k"], there_K: Bool[Tensor, " k"], bound: float, *, rescued: bool = True
+) -> Bool[Tensor, "n k"]:
     """Which keys each row is compared with: m and m', and at least one negative of each row that has any.
 
     Args:
         guide_NK: the frozen encoder's cosines of rows with what the keys stand for; the first N keys are the rows'.
         there_K: which keys there are; the rows' own positives are all there.
         bound: phi; what is above it is left out.
+        rescued: keep the farthest negative of a row that the mask leaves none; the released code does not.
     """
     rows = len(guide_NK)
     own_NK = torch.eye(rows, guide_NK.shape[1], dtype=torch.bool, device=guide_NK.device)
     negative_NK = there_K & ~own_NK
     kept_NK = negative_NK & ~(guide_NK > bound)
+    if not rescued:
+        return own_NK | kept_NK
     farthest_N = guide_NK.masked_fill(~negative_NK, torch.inf).argmin(1)
     lonely_N = ~kept_NK.any(1) & negative_NK.any(1)
     last_NK = torch.zeros_like(own_NK).scatter(1, farthest_N[:, None], lonely_N[:, None])
@@ -58,7 +63,7 @@ def official(
 
     Args:
         scores_NK: cosines over the temperature.
-        allowed_NK: by `allowed_pairs`.
+        allowed_NK: by `allowed_pairs`, without a rescue.
         there_K: which keys there are at all.
     """
     shares_NK = torch.where(allowed_NK, scores_NK, 0.0)[:, there_K].softmax(1)
@@ -71,7 +76,7 @@ def share_masked(
     """Shares of pairs above phi, in batches drawn by a seed.
 
     `masked/texts`: rows with others' positives; `masked/contrary`: with others' hard negatives; `masked/own`: with
-    their own.
+    their own. `masked/rescued` is the share of rows that the mask would leave no negative, and that keep one.
 
     Args:
         texts_ND: the guide's unit vectors of the texts.
@@ -81,7 +86,7 @@ def share_masked(
         seed: of the order.
     """
     order = torch.randperm(len(texts_ND), generator=torch.Generator().manual_seed(seed))
-    found: dict[str, list[Tensor]] = {"texts": [], "contrary": [], "own": []}
+    found: dict[str, list[Tensor]] = {"texts": [], "contrary": [], "own": [], "rescued": []}
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
         others = ~torch.eye(len(part), dtype=torch.bool)
@@ -89,5 +94,6 @@ def share_masked(
         found["texts"].append(near[others])
         found["contrary"].append(contrary[others])
         found["own"].append(contrary.diagonal())
+        found["rescued"].append(torch.cat([near | ~others, contrary], 1).all(1))
     pooled = {name: torch.cat(values).double() for name, values in found.items()}
     return {f"masked/{name}": float(values.mean()) if len(values) else 0.0 for name, values in pooled.items()}

@@ -9,9 +9,9 @@ from antiphon.generation.written import Prompt
 
 _SAID = (
     (
-        "a man is playing a guitar on the stage",
-        "someone plays music with a guitar in front of people",
-        "nobody is playing a guitar",
+        "a sailor is tuning a banjo on the pier",
+        "someone by the sea gets a banjo ready to be played",
+        "nobody on the pier has a banjo",
     ),
     (
         "the town has about two thousand inhabitants",
@@ -41,11 +41,11 @@ ALIKE = Prompt(
     "Answer with the number alone.",
     "First: {}\nSecond: {}\nScore:",
     (
-        (("a man is playing a guitar", "someone plays the guitar"), "5"),
+        (("a clerk is stamping the forms", "someone puts stamps on the forms"), "5"),
         (("the film was released in 1994", "the movie is about a war"), "1"),
-        (("two dogs run on the beach", "a dog runs near the water"), "3"),
+        (("two ponies trot along the shore", "a pony walks by the water"), "3"),
         (("she opened the window", "nobody opened the window"), "0"),
         (("the town has about two thousand inhabitants", "around two thousand people live in the town"), "5"),
-        (("a boy is eating an apple", "the stock market fell on monday"), "0"),
+        (("a boy is peeling a pear", "the price of copper fell last spring"), "0"),
     ),
 )

@@ -8,6 +8,24 @@ from markupsafe import Markup
 
 from antiphon.recipes.multicsr.triplets import Triplet
 
+SAID = {
+    "quality/written": "sentences that both were written about",
+    "quality/copied": "of x+ the same words as x",
+    "quality/copied_contrary": "of x- the same words as x",
+    "quality/jaccard_same": "words in common of x and x+ (Jaccard)",
+    "random/quality/jaccard_same": "the same of another sentence's x+",
+    "quality/jaccard_contrary": "words in common of x and x- (Jaccard)",
+    "quality/negated": "of x- a negation that x has not",
+    "quality/turned": "turned round by the scores",
+    "quality/kept": "kept by them",
+    "masked/texts": "of pairs with others' x+ above phi",
+    "masked/contrary": "of pairs with others' x- above phi",
+    "masked/own": "of pairs with the own x- above phi",
+    "masked/rescued": "rows left without a negative, which keep one",
+    "triplets": "triplets trained on",
+}
+"""Measures of what was written, as shares unless said otherwise."""
+
 
 def table(
     texts: Sequence[str], plain: Mapping[str, Triplet], contrastive: Mapping[str, Triplet], kept: Mapping[str, Triplet]
@@ -30,6 +48,12 @@ def table(
         ]
         rows.append(_row("td", [text, *sides, _verdict(text, contrastive, kept)]))
     return Markup('<table style="font-size:0.85em">{}{}</table>').format(_row("th", names), Markup("").join(rows))
+
+
+def numbers(measures: Mapping[str, float]) -> Markup:
+    """A row for each of `SAID` that was measured."""
+    rows = [_row("td", [said, f"{measures[name]:.3f}"]) for name, said in SAID.items() if name in measures]
+    return Markup("<table>{}</table>").format(Markup("").join(rows))
 
 
 def _verdict(text: str, written: Mapping[str, Triplet], kept: Mapping[str, Triplet]) -> str:

@@ -130,6 +130,12 @@ def described(triplets: Sequence[Triplet], asked: int) -> Measures:
     return {f"quality/{name}": value for name, value in found.items()}
 
 
+def mixed(triplets: Sequence[Triplet]) -> list[Triplet]:
+    """Each text with what was written about the next one: what words strangers have in common."""
+    turned = [*triplets[1:], *triplets[:1]]
+    return [replace(one, same=other.same, contrary=other.contrary) for one, other in zip(triplets, turned, strict=True)]
+
+
 def without(texts: Sequence[str], sets: Mapping[str, object]) -> list[str]:
     """Texts that are in none of the sets of scored pairs, in the same words."""
     known = {
