@@ -27,11 +27,11 @@ def _claims():
     return [first, Claim("wide beats the middle", better=Arm(width=32), worse=Arm(width=16), **names)]
 
 
-def test_every_arm_and_seed_once_seed_by_seed(tmp_path):
+def test_every_arm_and_seed_once_arm_by_arm(tmp_path):
     recipe = ModuleType("toy")
     recipe.laptop = lambda: SHORT
     found = runs_of(recipe, "clip", _claims(), root=tmp_path)
-    assert [(run.seed, run.config.width) for run in found] == [(s, w) for s in range(3) for w in (32, 8, 16)]
+    assert [(run.seed, run.config.width) for run in found] == [(s, w) for w in (32, 8, 16) for s in range(3)]
     assert len(runs_of(recipe, "clip", _claims(), seeds=2, root=tmp_path)) == 6
 
 

@@ -25,7 +25,9 @@ _WATCH = 0.5  # seconds between two looks at whether Ctrl-C or SIGTERM came
 def runs_of(
     recipe: ModuleType, name: str, claims: Iterable[Claim], *, seeds: int | None = None, root: Path = Path("runs")
 ) -> list[Run]:
-    """Each arm of these claims on each seed, once: all arms of seed 0, then of seed 1, and so on.
+    """Each arm of these claims on each seed, once: one arm on all seeds, then the next.
+
+    In this order runs side by side are of different seeds, and seldom wait for a start or floors that arms share.
 
     Args:
         recipe: the recipe's module.
@@ -34,15 +36,15 @@ def runs_of(
         seeds: how many; each claim's own number where None.
         root: where run folders are.
     """
-    found: dict[tuple[int, str], Run] = {}
+    found: dict[tuple[str, int], Run] = {}
     for claim in claims:
         for arm in (claim.better, claim.worse):
             config = recipe.laptop().but(**arm)
             for seed in range(seeds or claim.seeds):
-                key = (seed, config.fingerprint())
+                key = (config.fingerprint(), seed)
                 if key not in found:
                     found[key] = Run.of(name, config, seed=seed, root=root)
-    return [found[key] for key in sorted(found, key=lambda key: key[0])]
+    return list(found.values())
 
 
 def usual_jobs() -> int:
