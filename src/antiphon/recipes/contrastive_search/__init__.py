@@ -25,6 +25,8 @@ differs: news in English with beginnings of 24 words and 48 tokens made, not Web
 differs: coherence is judged by SmolLM2 as it came, so by the same weights or nearly so; the paper's judge is OPT.
 differs: typical sampling's mass is 0.2, as its own paper has it for stories (arXiv 2202.00666); what 2210.14140 took
   is not verified.
+differs: eight beginnings a seed, where the paper has a thousand; neither training makes the model more isotropic than
+  it was, plain training makes it less so.
 differs: no people were asked, and MAUVE is not measured; `embedder` gives a small likeness of it, "mauve-lite".
 """
 
@@ -226,7 +228,7 @@ def laptop() -> Config:
         window=48,
         tuned=2,
         train=Train(steps=6, batch_size=8, lr=5e-4, save_every=1000, log_every=1),
-        passages=16,
+        passages=8,
         judge="smollm2-135m-instruct",
     )
 
@@ -248,12 +250,10 @@ def paper() -> Config:
 
 _SHELF: dict[str, Any] = {"train": None, "judge": None, "languages": ("deu", "fra", "tur", "hin", "jpn")}
 """The model as it came, which is its own judge then."""
-_OTHERS = ("greedy", "beam", "nucleus", "typical")
-"""What the picture `decoders` shows beside contrastive search, and people's own."""
 
 
 def _shelf(text: str, other: Method, metric: str, floor: str) -> Claim:
-    better = Arm(**_SHELF, decoding__method="contrastive", compared=_OTHERS)
+    better = Arm(**_SHELF, decoding__method="contrastive")
     return Claim(text, better=better, worse=Arm(**_SHELF, decoding__method=other), metric=metric, floor=floor)
 
 
@@ -278,9 +278,9 @@ CLAIMS = [
         "Off the shelf, it does so more coherently by contrastive search than by typical sampling, judged by itself.",
         "typical", "test/coherence", "test/dealt/coherence",
     ),
+    # The floor is the model before training: neither loss makes it more isotropic than that.
     _trained(
-        "SimCTG's loss leaves a language model more isotropic than as much plain training does (not: more than before "
-        "training, which is the floor).",
+        "SimCTG's loss makes a language model more isotropic than plain training does.",
         "test/isotropy", "test/start/isotropy",
     ),
     _trained(
