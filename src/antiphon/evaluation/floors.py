@@ -20,6 +20,12 @@ from antiphon.data.cache import cache_folder
 from antiphon.decode import split_words
 from antiphon.encoders.features import FeatureCache, encode_once
 from antiphon.encoders.open import open_encoder
+from antiphon.runs import Measures
+
+
+def named(name: str, measures: Measures) -> Measures:
+    """Measures of a floor or a reference, by its name: `tfidf/test/sts`."""
+    return {f"{name}/{key}": value for key, value in measures.items()}
 
 
 def jaccard(first: str, second: str) -> float:

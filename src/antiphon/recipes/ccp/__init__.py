@@ -56,7 +56,7 @@ from antiphon.encoders.space import Space, branches_of
 from antiphon.encoders.towers import Tower
 from antiphon.errors import UserError
 from antiphon.evaluation.claims import Paper
-from antiphon.evaluation.floors import published
+from antiphon.evaluation.floors import named, published
 from antiphon.recipes.ccp.claims import CLAIMS
 from antiphon.recipes.ccp.config import Config
 from antiphon.recipes.ccp.leaks import leak
@@ -99,7 +99,7 @@ def run(cfg: Config, run: Run) -> Measures:
     groups = [float(row["group"]) for row in rows] if cfg.together else None
     fit(learner.train(), rows, cfg.train, run, collate=collate, sizes=groups)
     space.eval().save(run.folder / "space")
-    measures = _named("random", start) | measured()
+    measures = named("random", start) | measured()
     measures |= run.part("floors", cfg.only(*_OF_THE_TRIAL)).once(lambda: _floors(cfg, trial))
     for split in trial.held:
         measures[f"{split}/leak/rise"] = measures[f"{split}/leak/gap"] - start[f"{split}/leak/gap"]
@@ -119,7 +119,7 @@ def _floors(cfg: Config, trial: Trial) -> Measures:
     """What hangs on no training, and so is shared by arms: words and letters, chance, and the reference."""
     found = floor_scores(trial)
     if cfg.reference is not None:
-        found |= _named(cfg.reference, scores(partial(published, cfg.reference), trial))
+        found |= named(cfg.reference, scores(partial(published, cfg.reference), trial))
     return found
 
 
@@ -192,10 +192,6 @@ def _leaks(cfg: Config, learner: CCP, trial: Trial, rows: Sequence[Row], collate
 
 def _rows_of(cfg: Config, columns: Mapping[str, Column], seed: int, *, shuffled: bool = False) -> list[Row]:
     return training_rows(columns, window=cfg.window, shuffled=shuffled, balance=cfg.balance, seed=seed)
-
-
-def _named(name: str, measures: Measures) -> Measures:
-    return {f"{name}/{key}": value for key, value in measures.items()}
 
 
 def tiny() -> Config:

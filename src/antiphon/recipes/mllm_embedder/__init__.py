@@ -49,6 +49,7 @@ from antiphon.encoders.lora import merge_low_rank
 from antiphon.encoders.space import Branch, Space
 from antiphon.encoders.towers import Tower
 from antiphon.evaluation.claims import Paper
+from antiphon.evaluation.floors import named
 from antiphon.evaluation.sts import Embed
 from antiphon.objectives.contrast import contrast
 from antiphon.recipes.mllm_embedder.claims import CLAIMS
@@ -56,7 +57,7 @@ from antiphon.recipes.mllm_embedder.config import Config
 from antiphon.recipes.mllm_embedder.readers import opened
 from antiphon.recipes.mllm_embedder.rows import Twins, Whole, joined, twins_of_classes
 from antiphon.recipes.mllm_embedder.saha import Rule, clusters_of, purity
-from antiphon.recipes.mllm_embedder.trial import Trial, clusters_drawn, floors, measured, named
+from antiphon.recipes.mllm_embedder.trial import Trial, clusters_drawn, floors, measured
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import Train, fit
 from antiphon.training.learner import Batch, ContrastiveLearner

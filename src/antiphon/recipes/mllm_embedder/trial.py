@@ -23,7 +23,7 @@ from antiphon.encoders.items import Items
 from antiphon.encoders.open import open_encoder
 from antiphon.encoders.space import Branch
 from antiphon.errors import UserError
-from antiphon.evaluation.floors import TfIdf, jaccards
+from antiphon.evaluation.floors import TfIdf, jaccards, named
 from antiphon.evaluation.retrieval import chance, retrieve
 from antiphon.evaluation.sts import Embed, scored_sets, similarities, word_floors
 from antiphon.recipes.mllm_embedder.rows import Twins
@@ -149,11 +149,6 @@ def floors(trial: Trial, texts: Sequence[str], pairs: Mapping[str, Twins], refer
         found |= {f"jaccard/{split}/{name}": value for name, value in pairs[split].by_words().items()}
     # a claim's metric behind training has the same floors
     return found | {name.replace("/", "/tuned/", 1): value for name, value in found.items() if pairs}
-
-
-def named(name: str, measures: Measures) -> Measures:
-    """Measures of something, by its name."""
-    return {f"{name}/{key}": value for key, value in measures.items()}
 
 
 def _drawn(rows: Any, most: int | None, seed: int | None) -> Any:

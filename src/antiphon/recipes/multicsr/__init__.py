@@ -57,6 +57,7 @@ from antiphon.encoders.space import Branch, Space
 from antiphon.encoders.towers import Tower
 from antiphon.errors import UserError
 from antiphon.evaluation.claims import Paper
+from antiphon.evaluation.floors import named
 from antiphon.evaluation.sts import Embed, scored_pairs, scored_sets, similarities, word_floors
 from antiphon.generation.contrast import LocalWriter
 from antiphon.generation.endpoint import Endpoint, RemoteWriter
@@ -114,8 +115,8 @@ def run(cfg: Config, run: Run) -> Measures:
     items = Items(encoder, [*texts, *said, *asked], cache if cfg.locked else None)
     run.seed_all()
     learner = MultiCSR(cfg, deepcopy(items.stand_in()))
-    measures |= _named("start", similarities(partial(items.vectors, learner.branch), scored))
-    measures |= _named("random", similarities(random_words(encoder.width, run.seed), scored))
+    measures |= named("start", similarities(partial(items.vectors, learner.branch), scored))
+    measures |= named("random", similarities(random_words(encoder.width, run.seed), scored))
     guide = _guide(cfg, run, learner, items, texts)
     run.seed_all()
     learner = MultiCSR(cfg, items.stand_in())
@@ -127,7 +128,7 @@ def run(cfg: Config, run: Run) -> Measures:
     if cfg.reference is not None:
         other = Items(open_encoder("text", cfg.reference), asked, cache)
         published = Branch(other.stand_in(), identity_head(other.encoder.width))
-        measures |= _named(cfg.reference, similarities(partial(other.vectors, published), scored))
+        measures |= named(cfg.reference, similarities(partial(other.vectors, published), scored))
     return run.finish(measures | {"seconds/total": time.perf_counter() - started})
 
 
@@ -196,7 +197,7 @@ def _triplets(
         with bar("scoring", 2 * len(written)) as advance:
             written = score(written, writer, kept, advance)
     chosen = [one for one in written if one.text in drawn]
-    measures = described(chosen, len(drawn)) | _named("random", described(mixed(chosen), len(drawn)))
+    measures = described(chosen, len(drawn)) | named("random", described(mixed(chosen), len(drawn)))
     found = chosen
     if cfg.curated != "none":
         turned = swapped(chosen)
@@ -255,10 +256,6 @@ def _rows(
     size = cfg.train.batch_size
     measures = share_masked(sides["text"], sides["negative"], cfg.phi, batch_size=size, seed=run.seed)
     return (guided(rows, sides) if cfg.masked else rows), measures
-
-
-def _named(name: str, measures: Measures) -> Measures:
-    return {f"{name}/{key}": value for key, value in measures.items()}
 
 
 def tiny() -> Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from antiphon.data.pairs import columns_there, expand, signal_of, splits
 from antiphon.errors import UserError
+from antiphon.evaluation.floors import named
 from antiphon.evaluation.report.figures import curves
 from antiphon.recipes.text_contrast.config import Config
 from antiphon.recipes.text_contrast.learner import opened, train
@@ -12,7 +13,6 @@ from antiphon.recipes.text_contrast.scores import (
     SHOTS,
     Table,
     model_scores,
-    named,
     overlap_scores,
     space_scores,
     word_scores,

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 
 from antiphon.errors import UserError
+from antiphon.evaluation.floors import named
 from antiphon.evaluation.report.figures import curves
 from antiphon.recipes.text_contrast.classes import texts_of
 from antiphon.recipes.text_contrast.config import Config
 from antiphon.recipes.text_contrast.learner import opened, train
-from antiphon.recipes.text_contrast.scores import model_scores, named, overlap_scores, space_scores, word_scores
+from antiphon.recipes.text_contrast.scores import model_scores, overlap_scores, space_scores, word_scores
 from antiphon.runs import Measures, Run
 
 ASKED = "zero_shot/accuracy"

@@ -69,11 +69,6 @@ def model_scores(
     return found
 
 
-def named(name: str, measures: Measures) -> Measures:
-    """Measures of a floor or a reference, by its name."""
-    return {f"{name}/{key}": value for key, value in measures.items()}
-
-
 def _accuracies(
     split: str,
     texts: Tensor,

@@ -36,12 +36,11 @@ from antiphon.encoders.text import padded_ids
 from antiphon.encoders.words import WordCnn
 from antiphon.errors import UserError
 from antiphon.evaluation.answers import answers
-from antiphon.evaluation.floors import TfIdf, jaccards, published
+from antiphon.evaluation.floors import TfIdf, jaccards, named, published
 from antiphon.evaluation.probe import few_shot
 from antiphon.evaluation.report.figures import curves
 from antiphon.objectives.contrast import contrast
 from antiphon.recipes.text_contrast.config import Config
-from antiphon.recipes.text_contrast.scores import named
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import fit
 from antiphon.training.learner import Batch, ContrastiveLearner

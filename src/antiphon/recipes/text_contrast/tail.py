@@ -29,7 +29,7 @@ from antiphon.data.splits import split_by
 from antiphon.encoders.heads import unit
 from antiphon.encoders.space import Branch, branches_of
 from antiphon.errors import UserError
-from antiphon.evaluation.floors import TfIdf, jaccards, published
+from antiphon.evaluation.floors import TfIdf, jaccards, named, published
 from antiphon.evaluation.multilabel import average_precision, buckets_of_mass
 from antiphon.evaluation.report.figures import curves
 from antiphon.objectives.contrast import Scale, contrast
@@ -38,7 +38,6 @@ from antiphon.objectives.targets import normalise_rows
 from antiphon.recipes.text_contrast.config import Config
 from antiphon.recipes.text_contrast.learner import opened, train
 from antiphon.recipes.text_contrast.rows import training_rows
-from antiphon.recipes.text_contrast.scores import named
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import fit
 from antiphon.training.learner import Batch, Learner

@@ -27,13 +27,12 @@ from antiphon.data.wordnet import wordnet
 from antiphon.decode import clean_text, split_words
 from antiphon.encoders.space import Space
 from antiphon.errors import UserError
-from antiphon.evaluation.floors import published
+from antiphon.evaluation.floors import named, published
 from antiphon.evaluation.report.figures import curves
 from antiphon.evaluation.sts import scored_sets, similarities, word_floors
 from antiphon.recipes.text_contrast.config import Config
 from antiphon.recipes.text_contrast.learner import opened, train
 from antiphon.recipes.text_contrast.rows import VIEWS, Row, training_rows
-from antiphon.recipes.text_contrast.scores import named
 from antiphon.runs import Measures, Run
 
 _MARKED = re.compile(
