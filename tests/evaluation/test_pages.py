@@ -17,20 +17,20 @@ def test_a_card_is_told_whole():
     section = card_section(CARD)
     assert section.startswith("### Undecided: A &lt;fast> arm beats a slow one.")
     assert "+0.025, 95 % interval [-0.900, +0.950]" in section
-    assert "| 1 | 0.250 | 0.300 | 0.100 | -0.050 |" in section
-    assert "| seed | train.steps=5 | as it stands | floor | difference |" in section
+    assert "| 1 | 0.250 | 0.300 | -0.050 | 0.100 |" in section
+    assert "| seed | train.steps=5 | as it stands | difference | floor |" in section
 
 
 def test_floors_that_have_names_stand_beside_the_claims_own():
     named = {"TF-IDF": [0.2, 0.3], "MiniLM (reference)": [0.8, 0.9]}
     card = CARD | {"floors": named}
-    assert "| seed | train.steps=5 | as it stands | floor | TF-IDF | MiniLM (reference) | difference |" in card_section(
+    assert "| seed | train.steps=5 | as it stands | difference | floor | TF-IDF | MiniLM (reference) |" in card_section(
         card
     )
-    assert "| 1 | 0.250 | 0.300 | 0.100 | 0.300 | 0.900 | -0.050 |" in card_section(card)
+    assert "| 1 | 0.250 | 0.300 | -0.050 | 0.100 | 0.300 | 0.900 |" in card_section(card)
     assert "MiniLM (reference): 0.9000" in dots(card)
     section = card_section(card | {"floor": [0.2, 0.3]})
-    assert "| as it stands | TF-IDF | MiniLM (reference) | difference |" in section
+    assert "| as it stands | difference | TF-IDF | MiniLM (reference) |" in section
 
 
 def test_a_docstring_may_tell_the_command_for_own_rows(monkeypatch):
@@ -81,7 +81,7 @@ def test_arms_are_named_by_what_they_do_not_share():
     card = CARD | {"arms": arms}
     assert arm_names(card) == {"better": "k=5, soft=True", "worse": "k=1"}
     section = card_section(card)
-    assert "| seed | k=5, soft=True | k=1 | floor |" in section
+    assert "| seed | k=5, soft=True | k=1 | difference | floor |" in section
     assert "\n\nBoth arms: train=None. " in section
     assert "Both arms" not in card_section(CARD)
     one = CARD | {"arms": {"better": {}, "worse": {"rule": "none"}}}

@@ -81,11 +81,11 @@ def own_rows(name: str, module: ModuleType) -> str:
 def card_section(card: Card) -> str:
     """One measured claim: verdict, interval, a picture of all seeds, and the table of them."""
     arms, floors = arm_names(card), floors_of(card)
-    heads = ["seed", arms["better"], arms["worse"], *floors, "difference"]
-    columns = zip(*card["values"].values(), *floors.values(), strict=True)
+    heads = ["seed", arms["better"], arms["worse"], "difference", *floors]
+    columns = zip(*card["values"].values(), card["differences"], *floors.values(), strict=True)
     rows = [
-        f"| {seed} | {' | '.join(f'{value:.3f}' for value in values)} | {difference:+.3f} |"
-        for seed, values, difference in zip(card["seeds"], columns, card["differences"], strict=True)
+        f"| {seed} | {better:.3f} | {worse:.3f} | {difference:+.3f} | {_cells(beside)} |"
+        for seed, (better, worse, difference, *beside) in zip(card["seeds"], columns, strict=True)
     ]
     return (
         f"### {card['verdict'].capitalize()}: {_prose(card['claim'])}\n\n"
@@ -96,6 +96,10 @@ def card_section(card: Card) -> str:
         + f"\n\n{_both(card)}{card['seconds']:.0f} s of runs, commit {card['commit']}, "
         + f"torch {card['versions']['torch']}."
     )
+
+
+def _cells(values: Sequence[float]) -> str:
+    return " | ".join(f"{value:.3f}" for value in values)
 
 
 def floors_of(card: Card) -> dict[str, list[float]]:
@@ -142,8 +146,9 @@ def _shared(card: Card) -> dict[str, Any]:
 
 def dots(card: Card) -> Markup:
     """Every seed of both arms and of each floor along one axis, pairs joined by a line."""
-    width, left, right, row = 640, 250, 20, 26
-    sides = [*arm_names(card).values(), *floors_of(card)]
+    sides = [name if len(name) <= 40 else f"{name[:39]}…" for name in (*arm_names(card).values(), *floors_of(card))]
+    left, right, row = 24 + 7 * max(20, *map(len, sides)), 20, 26  # 7: of a letter, at a size of 12
+    width = left + 390
     values = [card["values"]["better"], card["values"]["worse"], *floors_of(card).values()]
     height = len(values) * row
     marks = ticks(min(min(line) for line in values), max(max(line) for line in values))
@@ -164,7 +169,7 @@ def dots(card: Card) -> Markup:
         )
     for at, (side, line) in enumerate(zip(sides, values, strict=True), start=1):
         y = at * row - 6
-        drawn.append(Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(left - 16, y + 4, side[:40]))
+        drawn.append(Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(left - 16, y + 4, side))
         fill = ("#2a78d6", "#eb6834")[at - 1] if at < 3 else "#888888"
         drawn += [
             Markup('<circle cx="{}" cy="{}" r="5" fill="{}" fill-opacity="0.8"><title>{}: {}</title></circle>').format(
