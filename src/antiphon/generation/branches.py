@@ -27,6 +27,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from antiphon.errors import WrongValue
+from antiphon.generation.few_rows import few_rows, plain_layers
 from antiphon.types import Padded
 
 Choose = Callable[[Float[Tensor, "b q d"]], Int[Tensor, "b n"]]
@@ -54,7 +55,7 @@ class Branches:
     def __init__(self, model: Any, prompt: Padded, depth: int, room: int | None = None) -> None:
         check(model, prompt, depth)
         room = depth if room is None else room
-        self.model = model
+        self.model, self.layers = model, plain_layers(model)
         prompt = prompt.to(model.device)
         rows, columns = prompt.values.shape[:2]
         self.cache = Cache(layer_class_to_replicate=partial(ColumnLayer, columns + room))
@@ -117,7 +118,8 @@ class Branches:
         self.full = bool(self.path_BPC[:, :, : self.filled].all())
 
     def _forward(self, choose: Choose | None, **inputs: Any) -> Tensor:
-        return above_the_head(self.model, choose, past_key_values=self.cache, use_cache=True, **inputs)
+        with few_rows(self.layers):
+            return above_the_head(self.model, choose, past_key_values=self.cache, use_cache=True, **inputs)
 
 
 def above_the_head(model: Any, choose: Choose | None, **inputs: Any) -> Tensor:
