@@ -25,7 +25,7 @@ differs: news in English with beginnings of 24 words and 48 tokens made, not Web
 differs: coherence is judged by SmolLM2 as it came, so by the same weights or nearly so; the paper's judge is OPT.
 differs: typical sampling's mass is 0.2, as its own paper has it for stories (arXiv 2202.00666); what 2210.14140 took
   is not verified.
-differs: eight beginnings a seed, where the paper has a thousand; neither training makes the model more isotropic than
+differs: 32 beginnings a seed, where the paper has a thousand; neither training makes the model more isotropic than
   it was, plain training makes it less so.
 differs: no people were asked, and MAUVE is not measured; `embedder` gives a small likeness of it, "mauve-lite".
 """
@@ -228,7 +228,7 @@ def laptop() -> Config:
         window=48,
         tuned=2,
         train=Train(steps=6, batch_size=8, lr=5e-4, save_every=1000, log_every=1),
-        passages=8,
+        passages=32,
         judge="smollm2-135m-instruct",
     )
 
