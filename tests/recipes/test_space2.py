@@ -403,13 +403,15 @@ def test_masked_words_are_guessed_by_the_word_vectors(tmp_path):
     batch = _batch(TurnBatches(rows, [], codes, share=0.5, together=1, seed=0), range(7))
     seen, asked = batch["text_masked"].values.unbind(2)
     lost, count = 0.0, 0
-    words = learner.vocabulary.tolist()
+    words = learner.words.vocabulary.tolist()
     for row in range(7):
         length = int(batch["text_masked"].lengths[row])
         tokens = encoder(Padded(seen[row : row + 1, :length], torch.tensor([length]))).tokens[0]
         for at in range(length):
             if asked[row, at].item() in words:
-                logits = (learner.guess(tokens[at]) @ encoder.embedding.weight[words].T + learner.bias).tolist()
+                logits = (
+                    learner.words.transform(tokens[at]) @ encoder.embedding.weight[words].T + learner.words.bias
+                ).tolist()
                 own = logits[words.index(asked[row, at].item())]
                 lost += math.log(sum(math.exp(logit) for logit in logits)) - own
                 count += 1

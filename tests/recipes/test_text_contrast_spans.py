@@ -11,9 +11,8 @@ from antiphon.data.pairs import Pairs
 from antiphon.encoders.words import WordCnn
 from antiphon.errors import UserError
 from antiphon.recipes import text_contrast
-from antiphon.recipes.text_contrast.spans import MASK, SpanBatches, Spans, anchors_of, masked, nt_xent, positive_of
+from antiphon.recipes.text_contrast.spans import SpanBatches, Spans, anchors_of, nt_xent, positive_of
 from antiphon.runs import Run
-from antiphon.types import Padded
 
 
 @pytest.fixture(autouse=True)
@@ -69,22 +68,6 @@ def test_the_contrast_is_its_formula():
     assert float(nt_xent(first, second, 0.1)) == pytest.approx(wanted)
 
 
-def test_masks_are_berts():
-    ids = Padded(torch.arange(1, 4001).view(2, 2000), torch.tensor([2000, 1500]))
-    chances = [torch.Generator().manual_seed(seed) for seed in range(2)]
-    seen, asked = masked(ids, 0.15, chances)
-    chosen = asked.values != MASK
-    assert chosen[1, 1500:].sum() == 0
-    assert torch.equal(seen.values[~chosen], ids.values[~chosen])
-    assert torch.equal(asked.values[chosen], ids.values[chosen])
-    assert float(chosen.sum() / 3500) == pytest.approx(0.15, abs=0.02)
-    share = [(seen.values[chosen] == MASK), (seen.values[chosen] == ids.values[chosen])]
-    assert [float(each.float().mean()) for each in share] == pytest.approx([0.8, 0.1], abs=0.04)
-    none, nothing = masked(ids, 0.0, chances)
-    assert torch.equal(none.values, ids.values)
-    assert not nothing.values.any()
-
-
 def _batch(cfg, documents, rows=(0, 1, 2), epoch=0, seed=0):
     return SpanBatches(cfg, documents, seed)([{"__index__": at, "__epoch__": epoch} for at in rows])
 
@@ -127,13 +110,13 @@ def test_losses_are_those_of_means_and_of_masked_words():
     wanted = nt_xent(torch.cat(anchors), torch.cat(near), cfg.temperature).detach()  # in another order of rows
     assert float(losses["spans"]) == pytest.approx(float(wanted), rel=1e-5)
     told = []
-    table = encoder.embedding.weight[learner.vocabulary]
+    table = encoder.embedding.weight[learner.words.vocabulary]
     for a in range(2):
         tokens, asked = encoder(batch[f"anchor_{a}"]).tokens, batch[f"asked_{a}"].values
         for row, place in asked.nonzero().tolist():
-            number = (learner.vocabulary == asked[row, place]).nonzero()
+            number = (learner.words.vocabulary == asked[row, place]).nonzero()
             if len(number):
-                told.append(cross_entropy(table @ tokens[row, place] + learner.bias, number[0, 0]))
+                told.append(cross_entropy(table @ tokens[row, place] + learner.words.bias, number[0, 0]))
     assert told
     assert float(losses["mlm"]) == pytest.approx(0.5 * float(torch.stack(told).mean().detach()), rel=1e-5)
 

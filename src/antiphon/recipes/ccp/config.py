@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from antiphon.config import Config as Settings
+from antiphon.config import Share
 from antiphon.data.pairs import Pairs
 from antiphon.encoders.heads import HeadConfig
 from antiphon.encoders.towers import Tower
@@ -51,6 +52,10 @@ class Config(Settings):
     """Of the key encoder, a slow copy of the query encoder, so that a bank's keys are of one kind; 0: keys come from
     the query encoder itself, with gradients."""
     temperature: PositiveFloat = 0.07
+    mlm: NonNegativeFloat = 0.0
+    """Weight of the masked words' loss: for encoders of `transformers` that know a masked word (BERT, XLM-R)."""
+    masked: Share = 0.15
+    """Of a sentence's tokens, how many are hidden."""
     balance: Annotated[NonNegativeFloat, Field(le=1)] = 0.5
     """a: languages are drawn by n^a, n being their sentences."""
     calibration: Literal["none", "centre", "scale", "whiten", "rotate"] = "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,11 @@ from torch import Tensor, nn
 from antiphon.encoders import Encoder
 from antiphon.encoders.heads import Head
 from antiphon.encoders.space import Branch, branches_of
+from antiphon.encoders.text import TransformersText
 from antiphon.objectives.contrast import contrast
 from antiphon.recipes.ccp.config import Config
 from antiphon.recipes.ccp.guards import Banks, Projection, mean_cosine
+from antiphon.recipes.ccp.words import guesser, vectors_of
 from antiphon.training.learner import Batch, ContrastiveLearner
 from antiphon.types import Views
 
@@ -31,6 +34,7 @@ class CCP(ContrastiveLearner):
         self.cfg = cfg
         self.branches = nn.ModuleDict({"text": Branch(encoder, Head(encoder.width, cfg.width, cfg.text.head))})
         self.project = Projection(cfg.width, cfg.width, cfg.norm)
+        self.words = guesser(encoder, cfg.text.encoder) if cfg.mlm else None
         self.slow = nn.ModuleList([deepcopy(self.branches["text"]), deepcopy(self.project)]) if cfg.momentum else None
         if self.slow is not None:
             self.slow.requires_grad_(False)
@@ -40,7 +44,10 @@ class CCP(ContrastiveLearner):
         self.cosine = 0.0
 
     def embed(self, batch: Batch) -> Views:
-        """f of both sentences, by the query and the key encoder, before g: that looks at all rows, in `losses`."""
+        """f of both sentences, by the query and the key encoder, before g: that looks at all rows, in `losses`.
+
+        And the losses of hidden words, where the batch has any.
+        """
         branch = branches_of(self.branches)["text"]
         views: Views = {name: batch[name] for name in ("number", "other", "language", "near", "near_other")}
         views["there"] = batch["text"].present & batch["context"].present
@@ -51,10 +58,14 @@ class CCP(ContrastiveLearner):
                 assert isinstance(slow, Branch)
                 with torch.no_grad():
                     views[f"{name}_key"] = slow.head(slow.encoder(batch[name]))
+        if self.words is not None and "masked" in batch:
+            seen = branch.encoder(batch["masked"])
+            vectors = vectors_of(cast("TransformersText", branch.encoder))
+            views["lost"], views["asked"] = self.words(seen.tokens, batch["asked"].values, vectors)
         return views
 
     def losses(self, views: Views) -> dict[str, Tensor]:
-        """Both directions of L."""
+        """Both directions of L, and the weighted loss of masked words."""
         views = {name: view[views["there"]] for name, view in views.items()}
         numbers = {"text": views["number"], "context": views["other"]}
         near = {"text": views["near"], "context": views["near_other"]}
@@ -67,6 +78,8 @@ class CCP(ContrastiveLearner):
             )
             for query, key in (("text", "context"), ("context", "text"))
         }  # fmt: skip
+        if "lost" in views:
+            found["masked_words"] = self.cfg.mlm * views["lost"].sum() / views["asked"].sum().clamp(min=1)
         if self.training:
             self._move(views)
             if self.banks is not None:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from antiphon.data.augment import whole
-from antiphon.data.collate import EPOCH, INDEX, Collate
+from antiphon.data.collate import EPOCH, INDEX, Collate, chance_of
 from antiphon.encoders import Encoder
+from antiphon.recipes.ccp.words import Hide
 
 Row = dict[str, Any]
 
@@ -152,19 +153,24 @@ class Windows:
         encoder: of texts.
         seed: of the draw.
         window: that of the rows.
+        hide: masks words of `text`; None: nothing is asked for.
     """
 
-    def __init__(self, encoder: Encoder, seed: int, window: int) -> None:
-        self.seed, self.window = seed, window
+    def __init__(self, encoder: Encoder, seed: int, window: int, hide: Hide | None = None) -> None:
+        self.seed, self.window, self.hide = seed, window, hide
         self.collate = Collate({"text": encoder, "context": encoder}, keep=("number", "other", "language"))
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
         """The batch: text, context, their numbers `number` and `other`, the language's, and what is near either.
 
-        `near` and `near_other` hold `(B, 2 window)` numbers, -1 where there are fewer.
+        `near` and `near_other` hold `(B, 2 window)` numbers, -1 where there are fewer; `masked` is `text` with words
+        hidden, and `asked` what they were.
         """
         drawn = [self._drawn(row) for row in rows]
         batch = self.collate([row | one for row, one in zip(rows, drawn, strict=True)])
+        if self.hide is not None:
+            hidden = self.hide(batch["text"], [chance_of(self.seed, "masked", row) for row in rows])
+            batch |= dict(zip(("masked", "asked"), hidden, strict=True))
         return batch | {
             "near": self._padded([row["near"] for row in rows]),
             "near_other": self._padded([one["near_other"] for one in drawn]),

@@ -6,18 +6,19 @@ Axes: B rows, N turns of all processes, M = 2N copies, V views, P width of a pro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize, pad
+from torch.nn.functional import normalize, pad
 
 from antiphon.encoders.heads import Head, HeadConfig
 from antiphon.encoders.space import Branch, branches_of
 from antiphon.encoders.words import WordCnn
 from antiphon.errors import UserError
 from antiphon.objectives.contrast import contrast
+from antiphon.objectives.masked_words import MaskedWords
 from antiphon.objectives.targets import normalise_rows
 from antiphon.recipes.space2.trees import VIEWS, Scores, pair_scores
 from antiphon.training.learner import Batch, ContrastiveLearner
@@ -50,8 +51,6 @@ class Space2(ContrastiveLearner):
     """
 
     starts: Tensor
-    vocabulary: Tensor
-    places: Tensor
 
     def __init__(
         self,
@@ -75,16 +74,9 @@ class Space2(ContrastiveLearner):
         self.scores, self.temperature, self.mlm = scores, temperature, mlm
         self.branches = nn.ModuleDict({"text": Branch(encoder, Head(encoder.width, width, head))})
         self.projections = nn.Linear(width, len(VIEWS) * projected)
-        self.guess = nn.Sequential(nn.Linear(encoder.width, encoder.width), nn.GELU(), nn.LayerNorm(encoder.width))
-        self.bias = nn.Parameter(torch.zeros(len(vocabulary)))
+        self.words = MaskedWords(encoder.width, encoder.buckets + 1, vocabulary, transform=True)
+        self.words.requires_grad_(mlm > 0)
         self.register_buffer("starts", starts)
-        self.register_buffer("vocabulary", vocabulary)
-        places = torch.full((encoder.buckets + 1,), -1)
-        places[vocabulary] = torch.arange(len(vocabulary))
-        self.register_buffer("places", places)
-        if mlm == 0:
-            self.guess.requires_grad_(False)
-            self.bias.requires_grad_(False)
         if scores == "mlm":
             self.projections.requires_grad_(False)
             branches_of(self.branches)["text"].head.requires_grad_(False)
@@ -104,7 +96,9 @@ class Space2(ContrastiveLearner):
         for at, name in enumerate(inputs):
             own = encoded[at * len(views["codes"]) : (at + 1) * len(views["codes"])]
             if name.endswith("_lost"):
-                views[name], views[name.replace("_lost", "_asked")] = self._guessed(own, inputs[name].values[:, :, 1])
+                vectors = cast("WordCnn", branches_of(self.branches)["text"].encoder).embedding.weight
+                asked = inputs[name].values[:, :, 1]
+                views[name], views[name.replace("_lost", "_asked")] = self.words(own.tokens, asked, vectors)
             else:
                 views[name] = self._projected(own)
         return views
@@ -134,16 +128,6 @@ class Space2(ContrastiveLearner):
     def _projected(self, turns: Encoded) -> Tensor:
         head = branches_of(self.branches)["text"].head
         return normalize(self.projections(head(turns)).tanh().unflatten(1, (len(VIEWS), -1)), dim=2)
-
-    def _guessed(self, seen: Encoded, asked: Tensor) -> tuple[Tensor, Tensor]:
-        """For each turn the sum of its masked words' losses, and how many were asked for."""
-        encoder: Any = branches_of(self.branches)["text"].encoder
-        wanted = self.places[asked]
-        rows, columns = (wanted >= 0).nonzero(as_tuple=True)
-        logits = self.guess(seen.tokens[rows, columns]) @ encoder.embedding.weight[self.vocabulary].T + self.bias
-        lost = cross_entropy(logits, wanted[rows, columns], reduction="none")
-        none = torch.zeros(len(seen), device=asked.device)
-        return none.index_add(0, rows, lost), none.index_add(0, rows, torch.ones_like(lost))
 
 
 def _joined(parts: list[Padded]) -> Padded:

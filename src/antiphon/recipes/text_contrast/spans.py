@@ -18,13 +18,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize, pad
+from torch.nn.functional import normalize, pad
 
 from antiphon.data.collate import INDEX, chance_of
 from antiphon.data.pairs import expand, load, signal_of, splits
@@ -40,6 +40,7 @@ from antiphon.evaluation.floors import TfIdf, jaccards, named, published
 from antiphon.evaluation.probe import few_shot
 from antiphon.evaluation.report.figures import curves
 from antiphon.objectives.contrast import contrast
+from antiphon.objectives.masked_words import MaskedWords, masked
 from antiphon.recipes.text_contrast.config import Config
 from antiphon.runs import Measures, Run
 from antiphon.training.fit import fit
@@ -61,18 +62,12 @@ class Spans(ContrastiveLearner):
         vocabulary: ids of the words that are asked for; unused where cfg.mlm is 0.
     """
 
-    vocabulary: Tensor
-    places: Tensor
-
     def __init__(self, cfg: Config, encoder: WordCnn, vocabulary: Int[Tensor, " v"]) -> None:
         super().__init__()
         self.cfg = cfg
         self.branches = nn.ModuleDict({"text": Branch(encoder, Head(encoder.width, cfg.width, cfg.text.head))})
-        self.bias = nn.Parameter(torch.zeros(len(vocabulary)), requires_grad=cfg.mlm > 0)
-        self.register_buffer("vocabulary", vocabulary)
-        places = torch.full((encoder.buckets + 1,), -1)
-        places[vocabulary] = torch.arange(len(vocabulary))
-        self.register_buffer("places", places)
+        self.words = MaskedWords(encoder.width, encoder.buckets + 1, vocabulary, transform=False)
+        self.words.requires_grad_(cfg.mlm > 0)
 
     def embed(self, batch: Batch) -> Views:
         """Unit vectors of anchors (N, A, D) and of their positives' means; losses of masked words, and their number."""
@@ -87,7 +82,8 @@ class Spans(ContrastiveLearner):
         views = {"anchor": normalize(vectors_NSD[:, : cfg.anchors], dim=2), "near": normalize(near_NAPD.mean(2), dim=2)}
         if cfg.mlm:
             asked = _joined([batch[f"asked_{a}"] for a in range(cfg.anchors)]).values
-            lost, number = self._guessed(encoded.tokens[: len(asked), : asked.shape[1]], asked)
+            vectors = cast("WordCnn", branch.encoder).embedding.weight
+            lost, number = self.words(encoded.tokens[: len(asked), : asked.shape[1]], asked, vectors)
             views |= {"lost": lost.view(-1, count).sum(0), "asked": number.view(-1, count).sum(0)}
         return views
 
@@ -97,16 +93,6 @@ class Spans(ContrastiveLearner):
         if "lost" in views:
             losses["mlm"] = self.cfg.mlm * views["lost"].sum() / views["asked"].sum().clamp(min=1)
         return losses
-
-    def _guessed(self, seen: Float[Tensor, "m t d"], asked: Int[Tensor, "m t"]) -> tuple[Tensor, Tensor]:
-        """For each anchor the sum of its masked words' losses, and how many were asked for."""
-        encoder: Any = branches_of(self.branches)["text"].encoder
-        wanted = self.places[asked]
-        rows, columns = (wanted >= 0).nonzero(as_tuple=True)
-        logits = seen[rows, columns] @ encoder.embedding.weight[self.vocabulary].T + self.bias
-        lost = cross_entropy(logits, wanted[rows, columns], reduction="none")
-        none = torch.zeros(len(seen), device=asked.device)
-        return none.index_add(0, rows, lost), none.index_add(0, rows, torch.ones_like(lost))
 
 
 def nt_xent(first: Float[Tensor, "m d"], second: Float[Tensor, "m d"], temperature: float) -> Float[Tensor, ""]:
@@ -119,7 +105,7 @@ def nt_xent(first: Float[Tensor, "m d"], second: Float[Tensor, "m d"], temperatu
 class SpanBatches:
     """Collates documents: their spans anew in every epoch, by chance that depends on seed, epoch and row only.
 
-    A batch holds `anchor_a` with masked words, `asked_a` with the ids that are asked for there (elsewhere `MASK`),
+    A batch holds `anchor_a` with masked words, `asked_a` with the ids that are asked for there (elsewhere -1),
     `near_a_p`, and `row`.
 
     Args:
@@ -139,7 +125,7 @@ class SpanBatches:
         batch: Batch = {"row": torch.tensor([row[INDEX] for row in rows]), "quarantine": []}
         for a in range(cfg.anchors):
             ids = padded_ids([spans[a][0] for spans in drawn], MASK)
-            seen, asked = masked(ids, cfg.masked if cfg.mlm else 0.0, chances)
+            seen, asked = masked(ids, cfg.masked if cfg.mlm else 0.0, chances, mask=MASK)
             batch |= {f"anchor_{a}": seen, f"asked_{a}": asked}
             for p in range(cfg.positives):
                 batch[f"near_{a}_{p}"] = padded_ids([spans[a][1][p] for spans in drawn], MASK)
@@ -184,22 +170,6 @@ def positive_of(
 
 def _length(shortest: int, longest: int, a: float, b: float, random: np.random.Generator) -> int:
     return shortest + int(random.beta(a, b) * (longest - shortest + 1))
-
-
-def masked(ids: Padded, share: float, chances: Sequence[torch.Generator]) -> tuple[Padded, Padded]:
-    """Ids with a share of the words masked, and the ids that are asked for there, elsewhere `MASK`.
-
-    Of the chosen, 80 % become `MASK`, 10 % another word of the row, and 10 % stay (Devlin et al. 2019).
-    """
-    seen, asked = ids.values.clone(), torch.full_like(ids.values, MASK)
-    for at, (chance, length) in enumerate(zip(chances, ids.lengths.tolist(), strict=True)):
-        kind, lot = torch.rand(2, length, generator=chance)
-        chosen, own = kind < share, ids.values[at, :length]
-        other = own[torch.randint(length, (length,), generator=chance)]
-        new = torch.where(lot < 0.8, torch.full_like(own, MASK), torch.where(lot < 0.9, other, own))
-        seen[at, :length] = torch.where(chosen, new, own)
-        asked[at, :length] = torch.where(chosen, own, torch.full_like(own, MASK))
-    return Padded(seen, ids.lengths), Padded(asked, ids.lengths)
 
 
 def of_spans(cfg: Config, run: Run) -> Measures:
