@@ -222,7 +222,12 @@ def test_shares_masked():
         "masked/own": pytest.approx(2 / 3),
         "masked/rescued": 0.0,
     }
+    assert share_masked(text, None, 0.95, batch_size=3, seed=0) == {
+        "masked/texts": pytest.approx(2 / 6),
+        "masked/rescued": 0.0,
+    }
     near = normalize(torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]), dim=1)[:2]
+    assert share_masked(near, None, 0.95, batch_size=2, seed=0)["masked/rescued"] == 1.0
     assert share_masked(near, near, 0.95, batch_size=2, seed=0)["masked/rescued"] == 1.0
 
 

@@ -249,12 +249,12 @@ def _rows(
 ) -> tuple[list[dict[str, Any]], Measures]:
     """Triplets, or each sentence with itself; with g's vectors where pairs are masked."""
     if cfg.written == "none":
-        rows = alone(items, texts)
-        return (guided(rows, {"text": guide(texts)}) if cfg.masked else rows), {}
-    rows = of_triplets(items, triplets)
-    sides = {"text": guide([one.text for one in triplets]), "negative": guide([one.contrary for one in triplets])}
+        rows, sides = alone(items, texts), {"text": guide(texts)}
+    else:
+        rows = of_triplets(items, triplets)
+        sides = {"text": guide([one.text for one in triplets]), "negative": guide([one.contrary for one in triplets])}
     size = cfg.train.batch_size
-    measures = share_masked(sides["text"], sides["negative"], cfg.phi, batch_size=size, seed=run.seed)
+    measures = share_masked(sides["text"], sides.get("negative"), cfg.phi, batch_size=size, seed=run.seed)
     return (guided(rows, sides) if cfg.masked else rows), measures
 
 

@@ -71,7 +71,12 @@ def official(
 
 
 def share_masked(
-    texts_ND: Float[Tensor, "n d"], contrary_ND: Float[Tensor, "n d"], bound: float, *, batch_size: int, seed: int
+    texts_ND: Float[Tensor, "n d"],
+    contrary_ND: Float[Tensor, "n d"] | None,
+    bound: float,
+    *,
+    batch_size: int,
+    seed: int,
 ) -> Measures:
     """Shares of pairs above phi, in batches drawn by a seed.
 
@@ -80,20 +85,23 @@ def share_masked(
 
     Args:
         texts_ND: the guide's unit vectors of the texts.
-        contrary_ND: those of the hard negatives.
+        contrary_ND: those of the hard negatives; None where there are none.
         bound: phi.
         batch_size: of a batch.
         seed: of the order.
     """
     order = torch.randperm(len(texts_ND), generator=torch.Generator().manual_seed(seed))
-    found: dict[str, list[Tensor]] = {"texts": [], "contrary": [], "own": [], "rescued": []}
-    for start in range(0, len(order), batch_size):
-        part = order[start : start + batch_size]
+    found: dict[str, list[Tensor]] = {name: [] for name in ("texts", "contrary", "own", "rescued")}
+    for part in torch.split(order, batch_size):
         others = ~torch.eye(len(part), dtype=torch.bool)
-        near, contrary = (texts_ND[part] @ side[part].T > bound for side in (texts_ND, contrary_ND))
+        near = texts_ND[part] @ texts_ND[part].T > bound
         found["texts"].append(near[others])
-        found["contrary"].append(contrary[others])
-        found["own"].append(contrary.diagonal())
-        found["rescued"].append(torch.cat([near | ~others, contrary], 1).all(1))
-    pooled = {name: torch.cat(values).double() for name, values in found.items()}
+        negatives = near | ~others
+        if contrary_ND is not None:
+            contrary = texts_ND[part] @ contrary_ND[part].T > bound
+            found["contrary"].append(contrary[others])
+            found["own"].append(contrary.diagonal())
+            negatives = torch.cat([negatives, contrary], 1)
+        found["rescued"].append(negatives.all(1))
+    pooled = {name: torch.cat(values).double() for name, values in found.items() if values}
     return {f"masked/{name}": float(values.mean()) if len(values) else 0.0 for name, values in pooled.items()}
