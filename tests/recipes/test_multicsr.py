@@ -17,6 +17,7 @@ from antiphon.generation.written import Writing, Written
 from antiphon.objectives.contrast import contrast
 from antiphon.recipes import multicsr
 from antiphon.recipes.multicsr.chance import random_words
+from antiphon.recipes.multicsr.corpus import set_aside
 from antiphon.recipes.multicsr.learner import watch
 from antiphon.recipes.multicsr.masking import allowed_pairs, masked_contrast, official, share_masked
 from antiphon.recipes.multicsr.shown import numbers, table
@@ -307,7 +308,7 @@ def test_rows_left_out_are_named_once(tmp_path):
     found = multicsr.run(cfg, run)
     named = run.quarantined()
     assert len(named) == found["corpus/left_out"] > 0
-    multicsr._set_aside(cfg, run, {name: "again" for _, name in named})
+    set_aside(cfg, run, {name: "again" for _, name in named})
     assert len((run.folder / "quarantine.jsonl").read_text().splitlines()) == len(named)
 
 

@@ -39,14 +39,13 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any
 
 from antiphon.data.cache import cache_folder
-from antiphon.data.pairs import Pairs, load
-from antiphon.decode import split_words
+from antiphon.data.pairs import Pairs
 from antiphon.encoders import Encoder
 from antiphon.encoders.causal import CausalText
 from antiphon.encoders.features import FeatureCache
@@ -67,6 +66,7 @@ from antiphon.progress import bar
 from antiphon.recipes.multicsr.chance import random_words
 from antiphon.recipes.multicsr.claims import CLAIMS
 from antiphon.recipes.multicsr.config import Config
+from antiphon.recipes.multicsr.corpus import corpus_of, set_aside
 from antiphon.recipes.multicsr.learner import MultiCSR, watch
 from antiphon.recipes.multicsr.masking import share_masked
 from antiphon.recipes.multicsr.rows import alone, collate_of, guided, of_triplets
@@ -81,7 +81,6 @@ from antiphon.recipes.multicsr.triplets import (
     mixed,
     score,
     swapped,
-    without,
     write,
 )
 from antiphon.runs import Measures, Run
@@ -101,8 +100,8 @@ def run(cfg: Config, run: Run) -> Measures:
     started = time.perf_counter()
     run.seed_all()
     scored = scored_sets(cfg.dev, cfg.asked)
-    corpus, left_out = _corpus(cfg, scored)
-    _set_aside(cfg, run, left_out)
+    corpus, left_out = corpus_of(cfg, scored)
+    set_aside(cfg, run, left_out)
     drawn = set(random.Random(f"{run.seed}/drawn").sample(corpus, max(2, round(cfg.drawn * len(corpus)))))
     encoder, writer = _models(cfg)
     kept = Written(cache_folder() / "written" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', writer.name)}.jsonl")
@@ -130,40 +129,6 @@ def run(cfg: Config, run: Run) -> Measures:
         published = Branch(other.stand_in(), identity_head(other.encoder.width))
         measures |= named(cfg.reference, similarities(partial(other.vectors, published), scored))
     return run.finish(measures | {"seconds/total": time.perf_counter() - started})
-
-
-def _corpus(cfg: Config, scored: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
-    """The sentences that are written about, and the rows that are not, each with the reason."""
-    rows = load(cfg.data)
-    low, high = cfg.words
-    texts, names = list(rows[cfg.data.columns[0]]), list(rows["id"] if "id" in rows.column_names else range(len(rows)))
-    fresh = set(without(list(filter(None, texts)), scored))
-    corpus: dict[str, None] = {}
-    left_out: dict[str, str] = {}
-    for name, text in zip(names, texts, strict=True):
-        count = len(split_words(text or ""))
-        if not low <= count <= high:
-            left_out[str(name)] = f"{count} words: words=[{low},{high}]"
-        elif text not in fresh:
-            left_out[str(name)] = "one of the scored sentences"
-        elif text in corpus:
-            left_out[str(name)] = "said before"
-        else:
-            corpus[text] = None
-    if len(corpus) < 2:
-        raise UserError(
-            f"{len(corpus)} different sentences of {low} to {high} words in {cfg.data.source}, without those that are "
-            "scored: wanted more; set words=[1,50]"
-        )
-    return list(corpus), left_out
-
-
-def _set_aside(cfg: Config, run: Run, left_out: Mapping[str, str]) -> None:
-    """Name the rows that are not written about, once where a run goes on."""
-    known = run.quarantined()
-    for name, reason in left_out.items():
-        if (cfg.data.columns[0], name) not in known:
-            run.quarantine(cfg.data.columns[0], name, reason)
 
 
 def _models(cfg: Config) -> tuple[Encoder, Writer]:
