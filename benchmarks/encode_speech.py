@@ -76,11 +76,14 @@ def _peer(folder: Path) -> Any:
         Wav2Vec2Model,
         Wav2Vec2Processor,
     )
+    from transformers.audio_utils import load_audio
 
     class Reads(Wav2Vec2FeatureExtractor):
         def __call__(self, files: list[str], **options: Any) -> Any:
             options["sampling_rate"] = 16_000
-            return super().__call__(self.fetch_audio(files, sampling_rate=16_000), **options)
+            # named: where torchcodec is installed it would be taken, which resamples otherwise
+            read = [load_audio(file, sampling_rate=16_000, backend="soundfile") for file in files]
+            return super().__call__(read, **options)
 
     torch.manual_seed(0)
     sizes = {"hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 1024}
