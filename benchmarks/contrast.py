@@ -111,7 +111,7 @@ def memory(rows: int, peer: str, name: str, reach: float) -> Row:
     ours, theirs = extra_memory("contrast:tiled", str(rows)), extra_memory(f"contrast:{peer}", str(rows))
     need = f"the gradients of both views and a scaled copy of one, twice ({4 * rows * WIDTH * 4 / 2**20:.0f} MiB)"
     return Row(
-        ours, theirs, "MiB", name, reach, "at most", bound=f"{need}, and two tiles of 16 MiB", details={"rows": rows}
+        ours, theirs, "MiB", name, reach, "at most", bound=f"{need}, and two tiles of 4 MiB", details={"rows": rows}
     )
 
 
@@ -141,7 +141,7 @@ def large_memory() -> Row:
     """65,536 pairs: the matrix of scores alone would be 16 GiB."""
     return Row(
         extra_memory("contrast:tiled", "65536"), 1024, "MiB", "1 GiB", 1.0, "at most",
-        bound="the gradients of both views and a scaled copy of one, twice (384 MiB), and two tiles of 16 MiB",
+        bound="the gradients of both views and a scaled copy of one, twice (384 MiB), and two tiles of 4 MiB",
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -77,11 +78,17 @@ def seconds(call: Callable[[], Any], clock: Callable[[], float] = time.perf_coun
 def extra_memory(side: str, *words: str) -> float:
     """MiB that a call adds at its peak, in a fresh process.
 
+    The C library gives back what is freed at once there (`MALLOC_MMAP_THRESHOLD_`): else it keeps some of it, by chance
+    from 360 to 580 MiB in runs of one and the same loss, and what a call needs cannot be seen.
+
     Args:
         side: "module:function" of this folder; the function gets `words`, makes its inputs, and gives the call.
     """
     command = [sys.executable, "-m", "benchmarks.measuring", side, *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1],
+        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "1048576"},
+    )  # fmt: skip
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
     return float(json.loads(done.stdout.splitlines()[-1]))
@@ -105,6 +112,9 @@ def _measure(side: str, words: list[str]) -> float:
     torch.set_num_threads(THREADS)
     module, _, function = side.partition(":")
     call = getattr(importlib.import_module(f"benchmarks.{module}"), function)(*words)
+    warm = torch.randn(2048, 64, requires_grad=True)  # what torch loads at its first product is no part of it
+    (warm @ warm.T).logsumexp(1).sum().backward()
+    del warm
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     call()

@@ -39,7 +39,7 @@ def memory() -> Row:
     """Extra MiB of one step."""
     return Row(
         extra_memory("sigmoid:tiled"), extra_memory("sigmoid:open_clip"), "MiB", _peer()[1], 1 / 6, "at most",
-        bound="the gradients of both views twice (48 MiB), of queries and scale (24 MiB); before, two tiles of 4 MiB",
+        bound="the gradients of both views, twice (48 MiB); before, a scaled copy of one and two tiles of 4 MiB",
     )  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def sigmoid_tiled(
     positives: Targets | None = None,
     masks: Sequence[Mask] = (),
     weights: Float[Tensor, " q"] | None = None,
-    tile: int = TILE // 2,
+    tile: int = TILE,
     exchange: Exchange | None = None,
 ) -> Float[Tensor, ""]:
     """`sigmoid_contrast(scale * queries @ keys.T, bias=bias, ...)`, with memory for a few tiles only.
@@ -107,7 +107,7 @@ def sigmoid_tiled(
         positives: matching pairs are those of weight > 0, e.g. `tiles.SameLabel`. None: query i matches key i.
         masks: as in `contrast_tiled`.
         weights: as in `contrast_tiled`.
-        tile: as in `contrast_tiled`; half of it, because both gradients are held at the same time.
+        tile: as in `contrast_tiled`.
         exchange: as in `contrast_tiled`.
 
     Raises:
