@@ -20,7 +20,7 @@ from antiphon.errors import UserError
 from antiphon.objectives.masked_words import NOT_ASKED
 from antiphon.recipes import ccp
 from antiphon.recipes.ccp.rows import Windows
-from antiphon.recipes.ccp.words import guesser, hiding, vectors_of
+from antiphon.recipes.ccp.words import NewHead, guesser, hiding, vectors_of
 from antiphon.runs import Run
 from tests.recipes.test_ccp import rows_of
 
@@ -90,8 +90,17 @@ def test_special_tokens_are_never_hidden(tmp_path):
 
 def test_a_checkpoint_without_a_head_begins_a_new_one(tmp_path):
     name = checkpoint(tmp_path, bare=True)
-    words = guesser(TransformersText(name), name)
+    with pytest.warns(NewHead, match="holds no head of masked words that can be read: a new one begins"):
+        words = guesser(TransformersText(name), name)
     assert words.bias.tolist() == [0.0] * len(words.bias)
+
+
+def test_words_of_another_width_than_the_states_are_refused(tmp_path):
+    name = checkpoint(tmp_path)
+    encoder = TransformersText(name)
+    encoder.width = 8
+    with pytest.raises(UserError, match="have 16 numbers, its states 8: set mlm=0"):
+        guesser(encoder, name)
 
 
 def test_what_knows_no_masked_word_is_refused(tmp_path):

